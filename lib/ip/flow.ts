@@ -1,0 +1,33 @@
+/** The IP side of a conversation: what stays the same from packet to packet. */
+
+/**
+ * Filled by its owner (addresses, protocol, and the choices tos, ttl, dontFragment), then completed by
+ * `IpLayer.route()`. Addresses are words as in `IpPacket`: local is ours, remote the peer's.
+ */
+export class IpFlow {
+  version = 4;
+  protocol = 0;
+  l0 = 0;
+  l1 = 0;
+  l2 = 0;
+  l3 = 0;
+  r0 = 0;
+  r1 = 0;
+  r2 = 0;
+  r3 = 0;
+  /** Traffic class octet; a transport may change the ECN bits from packet to packet. */
+  tos = 0;
+  ttl = 64;
+  /** IPv6 flow label, 20 bits. */
+  flowLabel = 0;
+  /** IPv4: set DF, and never fragment here. */
+  dontFragment = true;
+  /** Largest IP packet to this destination, bytes: the link's MTU, or less once the path has said so. */
+  mtu = 0;
+  /** Bytes of the IP header that `begin()` will write. */
+  headerLength = 20;
+  /** Unfolded sum of both addresses and the protocol: the pseudo-header without the length. */
+  pseudoSum = 0;
+  /** Generation of the routing and path MTU tables that `mtu` is from; `begin()` notices when it is old. */
+  generation = -1;
+}
