@@ -1,0 +1,58 @@
+/** What is measured, what it is compared with, and the marks the ratios are held to. */
+
+import type { Service } from './topology.ts';
+
+export interface Workload {
+  /** As it stands in tables and filters. */
+  readonly name: string;
+  readonly title: string;
+  readonly unit: 'Gbit/s' | '/s';
+  /** Mode of load.c. Directions are the stack's: `bulk-in` goes into it. */
+  readonly mode: 'bulk-in' | 'bulk-out' | 'rr' | 'crr';
+  readonly service: Service;
+  readonly connections: number;
+  /** Bytes of a request; of no meaning to bulk transfers. */
+  readonly size: number;
+}
+
+export const WORKLOADS: readonly Workload[] = [
+  { name: 'in-1', title: 'bulk in, 1 connection', unit: 'Gbit/s', mode: 'bulk-in', service: 'discard', connections: 1, size: 1 },
+  { name: 'in-8', title: 'bulk in, 8 connections', unit: 'Gbit/s', mode: 'bulk-in', service: 'discard', connections: 8, size: 1 },
+  { name: 'out-1', title: 'bulk out, 1 connection', unit: 'Gbit/s', mode: 'bulk-out', service: 'chargen', connections: 1, size: 1 },
+  { name: 'out-8', title: 'bulk out, 8 connections', unit: 'Gbit/s', mode: 'bulk-out', service: 'chargen', connections: 8, size: 1 },
+  { name: 'rr-1', title: '64 B request-response, 1 connection', unit: '/s', mode: 'rr', service: 'echo', connections: 1, size: 64 },
+  { name: 'rr-32', title: '64 B request-response, 32 connections', unit: '/s', mode: 'rr', service: 'echo', connections: 32, size: 64 },
+  { name: 'crr', title: 'connect, 64 B exchange, close; 32 at a time', unit: '/s', mode: 'crr', service: 'echo', connections: 32, size: 64 },
+];
+
+/** A ratio: `candidate` over `baseline` (topologies) in one workload. */
+export interface Comparison {
+  readonly workload: string;
+  readonly candidate: string;
+  readonly baseline: string;
+  /** The least ratio that passes; undefined where the ratio is for information. */
+  readonly mark: number | undefined;
+}
+
+function row(candidate: string, baseline: string, marks: Record<string, number | undefined>): Comparison[] {
+  return Object.entries(marks).map(([workload, mark]) => ({ workload, candidate, baseline, mark }));
+}
+
+export const COMPARISONS: readonly Comparison[] = [
+  ...row('tun', 'veth', { 'in-1': 1.0, 'in-8': 1.0, 'out-1': 0.8, 'out-8': 0.8, 'rr-1': 0.8, 'rr-32': 0.7, crr: 0.8 }),
+  ...row('tun-65535', 'veth', { 'in-1': 1.0, 'in-8': 1.0, 'out-1': 0.8, 'out-8': 0.8 }),
+  ...row('tun-plain', 'veth-plain', { 'in-1': 0.9, 'in-8': 0.9, 'out-1': 0.3, 'out-8': 0.3 }),
+  ...row('tun-plain', 'veth', { 'rr-1': undefined, 'rr-32': undefined, crr: undefined }),
+  ...row('tun-65535', 'veth-65535', { 'in-1': undefined, 'in-8': undefined, 'out-1': undefined, 'out-8': undefined }),
+  ...row('tun-65535-plain', 'veth-65535', { 'in-1': undefined, 'in-8': undefined, 'out-1': undefined, 'out-8': undefined }),
+];
+
+/** Baselines that are measured although no ratio needs them: they tell what the machine can do. */
+export const FOR_INFORMATION: readonly [workload: string, topology: string][] = [
+  ...WORKLOADS.map((workload): [string, string] => [workload.name, 'loopback']),
+  ...['rr-1', 'rr-32', 'crr'].map((workload): [string, string] => [workload, 'veth-plain']),
+];
+
+/** Most KB that an idle connection may cost the stack's process, and how many must be held. */
+export const IDLE_MARK_KB = 4;
+export const IDLE_CONNECTIONS = 20_000;
