@@ -179,4 +179,9 @@ const program = new Command('npm run bench --')
   .option('--list', 'print the measurements that --only selects, and stop', false)
   .addHelpText('after', '\nProfiles: node --import=tsx bench/profile.ts --help');
 
-process.exitCode = await main(program.parse().opts<Options>());
+try {
+  process.exitCode = await main(program.parse().opts<Options>());
+} catch (error) {
+  console.error(`bench: ${(error as Error).message}`);
+  process.exit(2); // removes what was set up
+}

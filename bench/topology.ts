@@ -160,9 +160,11 @@ export class Tun implements Topology {
       '--mtu', `${this.#mtu}`, '--offload', this.#offload ? 'on' : 'off', '--serve', services.join(','),
     ], ['ignore', 'pipe', 'pipe', 'pipe']);
     this.server = server;
-    let line: string;
-    do line = await server.line(10_000);
-    while (!line.startsWith('ready '));
+    try {
+      while (!(await server.line(10_000)).startsWith('ready ')) continue;
+    } catch (error) {
+      throw new Error(`tcpu up does not start (is it built? npm run build): ${(error as Error).message}`);
+    }
     addSources(this.clientNamespace, 'tcpu0', this.source);
   }
 
