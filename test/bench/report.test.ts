@@ -1,0 +1,38 @@
+/** The benchmark's arithmetic: medians, ratios, and when a mark counts as reached. */
+
+import t from 'tap';
+import { median, ratioTable, verdicts } from '../../bench/report.ts';
+import type { Cell } from '../../bench/report.ts';
+
+function cell(workload: string, topology: string, values: number[], failures: string[] = []): [string, Cell] {
+  const samples = values.map((value) => ({ value, result: { seconds: 1 }, serverCpu: { user: 0.5, system: 0.25 } }));
+  return [`${workload}/${topology}`, { workload, topology, samples, failures }];
+}
+
+t.test('median', async (t) => {
+  t.equal(median([3, 1, 2]), 2);
+  t.equal(median([4, 1, 2, 3]), 2.5);
+  t.ok(Number.isNaN(median([])));
+});
+
+t.test('a mark is reached by the ratio of the medians', async (t) => {
+  const found = verdicts(new Map([cell('out-1', 'tun', [8, 100, 8]), cell('out-1', 'veth', [10, 10, 1])]));
+  t.equal(found.length, 1);
+  t.match(found[0], { ratio: 0.8, mark: 0.8, pass: true, candidateValue: { median: 8, min: 8, max: 100 } });
+  const below = verdicts(new Map([cell('out-1', 'tun', [7.9]), cell('out-1', 'veth', [10])]));
+  t.match(below[0], { pass: false });
+  t.match(ratioTable(below), /0\.79 +\| ≥ 0\.8 +\| \*\*FAIL\*\*/);
+});
+
+t.test('a failure, or no sample at all, misses the mark', async (t) => {
+  t.match(verdicts(new Map([cell('in-1', 'tun', [20], ['reset']), cell('in-1', 'veth', [10])])), [{ ratio: 2, pass: false }]);
+  t.match(verdicts(new Map([cell('in-1', 'tun', []), cell('in-1', 'veth', [10])])), [{ pass: false }]);
+});
+
+t.test('only what was measured on both sides is compared; information has no mark', async (t) => {
+  t.same(verdicts(new Map([cell('in-1', 'tun', [20])])), []);
+  const found = verdicts(new Map([cell('rr-1', 'tun-plain', [1]), cell('rr-1', 'veth', [10])]));
+  t.equal(found.length, 1);
+  t.equal(found[0]?.mark, undefined);
+  t.equal(found[0]?.pass, undefined);
+});
