@@ -1,0 +1,152 @@
+/** Both clocks: what fires, when, and in which order. */
+
+import t from 'tap';
+import { SystemClock, VirtualClock } from '../lib/clock.ts';
+
+t.test('virtual clock', (t) => {
+  t.test('stands still until it is moved', (t) => {
+    const clock = new VirtualClock(1000, 5);
+    t.equal(clock.nowUs(), 1000);
+    t.equal(clock.originMs, 5);
+    t.equal(clock.nextUs, Infinity);
+    clock.advance(500);
+    t.equal(clock.nowUs(), 1500);
+    clock.advanceTo(1200);
+    t.equal(clock.nowUs(), 1500, 'never goes back');
+    t.end();
+  });
+
+  t.test('fires in order of time, then in the order of setting', (t) => {
+    const clock = new VirtualClock();
+    const log: string[] = [];
+    const make = (name: string) => clock.alarm(() => log.push(`${name}@${clock.nowUs()}`));
+    const a = make('a');
+    const b = make('b');
+    const c = make('c');
+    c.set(20);
+    b.set(10);
+    a.set(10);
+    t.equal(clock.nextUs, 10);
+    clock.advance(9);
+    t.same(log, []);
+    clock.advance(1);
+    t.same(log, ['b@10', 'a@10']);
+    clock.advance(100);
+    t.same(log, ['b@10', 'a@10', 'c@20']);
+    t.equal(clock.nowUs(), 110);
+    t.end();
+  });
+
+  t.test('set replaces, clear takes back, an alarm in the past fires now', (t) => {
+    const clock = new VirtualClock(100);
+    let fired = 0;
+    let firedAt = -1;
+    const alarm = clock.alarm(() => {
+      fired++;
+      firedAt = clock.nowUs();
+    });
+    alarm.set(150);
+    alarm.set(120);
+    clock.advance(20);
+    t.equal(fired, 1);
+    clock.advance(100);
+    t.equal(fired, 1, 'the earlier setting is gone');
+    alarm.set(300);
+    alarm.clear();
+    alarm.clear();
+    clock.advance(1000);
+    t.equal(fired, 1);
+    alarm.set(5);
+    clock.advance(0);
+    t.equal(fired, 2);
+    t.equal(firedAt, clock.nowUs(), 'time did not go back');
+    t.end();
+  });
+
+  t.test('an alarm that sets itself fires as often as time allows', (t) => {
+    const clock = new VirtualClock();
+    const at: number[] = [];
+    const alarm = clock.alarm(() => {
+      at.push(clock.nowUs());
+      alarm.set(clock.nowUs() + 10);
+    });
+    alarm.set(10);
+    clock.advance(35);
+    t.same(at, [10, 20, 30]);
+    t.end();
+  });
+
+  t.test('runUntil stops at the condition, at the limit, or when nothing is left', (t) => {
+    const clock = new VirtualClock();
+    let n = 0;
+    const alarm = clock.alarm(() => {
+      n++;
+      if (n < 5) alarm.set(clock.nowUs() + 100);
+    });
+    alarm.set(100);
+    t.equal(clock.runUntil(() => n === 2), true);
+    t.equal(clock.nowUs(), 200);
+    t.equal(clock.runUntil(() => n === 5, 150), false);
+    t.equal(clock.nowUs(), 350, 'the limit has passed');
+    t.equal(n, 3);
+    t.equal(clock.runUntil(() => n === 6), false);
+    t.equal(n, 5);
+    t.end();
+  });
+  t.end();
+});
+
+t.test('system clock', (t) => {
+  t.test('is whole, monotonic, and its origin makes it a date', (t) => {
+    const clock = new SystemClock();
+    const first = clock.nowUs();
+    const second = clock.nowUs();
+    t.ok(Number.isInteger(first));
+    t.ok(second >= first);
+    t.ok(Math.abs(clock.originMs + second / 1000 - Date.now()) < 60_000);
+    t.end();
+  });
+
+  t.test('fires at or after its time, once', async (t) => {
+    const clock = new SystemClock();
+    const hold = setInterval(() => {}, 1000);
+    t.teardown(() => clearInterval(hold));
+    const start = clock.nowUs();
+    let fired = 0;
+    await new Promise<void>((resolve) => {
+      clock.alarm(() => {
+        fired++;
+        resolve();
+      }).set(start + 5000);
+    });
+    t.ok(clock.nowUs() >= start + 5000);
+    t.equal(fired, 1);
+  });
+
+  t.test('moves to earlier and to later, and can be cleared', async (t) => {
+    const clock = new SystemClock();
+    const hold = setInterval(() => {}, 1000);
+    t.teardown(() => clearInterval(hold));
+    const order: string[] = [];
+    const start = clock.nowUs();
+    let laterAt = 0;
+    await new Promise<void>((resolve) => {
+      const earlier = clock.alarm(() => order.push('earlier'));
+      const later = clock.alarm(() => {
+        order.push('later');
+        laterAt = clock.nowUs();
+        resolve();
+      });
+      const never = clock.alarm(() => order.push('never'));
+      earlier.set(start + 3_600_000_000);
+      earlier.set(start + 2000);
+      later.set(start + 1000);
+      later.set(start + 30_000);
+      never.set(start + 1000);
+      never.clear();
+    });
+    t.same(order, ['earlier', 'later']);
+    t.ok(laterAt >= start + 30_000, 'not at its first time');
+  });
+  t.end();
+});
