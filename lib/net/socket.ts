@@ -1,0 +1,688 @@
+/**
+ * A TCP connection as a Duplex stream, in the shape of Node's `net.Socket`, on a low-level socket (lib/socket.ts).
+ *
+ * Members, events, their order and the error objects are those of Node 20 (documentation of `net.Socket`; held by
+ * the parity tests). Differences: there are no Unix domain sockets and no file descriptors; `_handle` is a
+ * `BsdSocket`, not a libuv handle, so that Node's own http, tls and http2 take their JavaScript stream path;
+ * `tcpInfo()` is an extension. Host names are resolved by the host's resolver (`dns.lookup`) unless `lookup` is given.
+ *
+ * Back-pressure: the stream reads from the receive buffer only while it wants data, so that a slow reader lets the
+ * receive window close; a write's callback comes when its last byte is in the send buffer.
+ */
+
+import { AsyncResource } from 'node:async_hooks';
+import { Duplex, addAbortSignal } from 'node:stream';
+import type { DuplexOptions } from 'node:stream';
+import { EAGAIN, ENOTCONN } from '../errno.ts';
+import {
+  IPPROTO_TCP, MSG_MORE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_WR, SOL_SOCKET, SO_KEEPALIVE, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE,
+  TCP_KEEPINTVL, TCP_NODELAY,
+} from '../socket.ts';
+import type { BsdSocket, SocketAddress, SocketProvider, TcpInfo } from '../socket.ts';
+import { connectSettled, lookupAndConnect, normalizeConnectArgs } from './connect.ts';
+import type { ConnectAttempt, ConnectOptions } from './connect.ts';
+import {
+  endedByPeer, errnoException, invalidArgValue, missingConnectArgs, notOnThisStack, socketClosed, socketClosedBeforeConnection,
+  validateFunction, validateNumber, validateTimeout,
+} from './errors.ts';
+import { defer, enter, leave, notify } from './readiness.ts';
+import type { ReadyTarget } from './readiness.ts';
+import type { Server } from './server.ts';
+
+/** Received bytes go straight into a buffer of the user's; there are no 'data' events then. */
+export interface OnReadOptions {
+  /** The buffer to read into each time, or a function that gives one. */
+  buffer: Uint8Array | (() => Uint8Array);
+  /** Called with the number of bytes read and the buffer; `false` pauses the socket. */
+  callback(bytesRead: number, buffer: Uint8Array): boolean | void;
+}
+
+/** Options of `new Socket()`; those of `stream.Duplex` hold as well, except object mode. */
+export interface SocketOptions extends DuplexOptions {
+  /** Keep the writable side open when the peer has ended; default false. */
+  allowHalfOpen?: boolean;
+  readable?: boolean;
+  writable?: boolean;
+  noDelay?: boolean;
+  keepAlive?: boolean;
+  /** Milliseconds. */
+  keepAliveInitialDelay?: number;
+  onread?: OnReadOptions | null;
+  signal?: AbortSignal;
+  /** @internal an accepted connection */
+  handle?: BsdSocket;
+  /** @internal */
+  pauseOnCreate?: boolean;
+  /** Do not begin to read on a connection that is handed in. */
+  manualStart?: boolean;
+}
+
+/** A write that did not fit into the send buffer, or waits for the connection. */
+interface PendingWrite {
+  /** Further chunks, after `chunk`. */
+  readonly chunks: Uint8Array[];
+  index: number;
+  chunk: Uint8Array;
+  offset: number;
+  /** Bytes of all chunks that the send buffer took. */
+  sent: number;
+  readonly callback: (error?: Error | null) => void;
+}
+
+/** Bits of `_flags`. */
+const READING = 1;
+const IN_READ = 2;
+/** The peer's FIN has been read. */
+const ENDED = 4;
+const RESETTING = 8;
+const UNREF = 16;
+const NO_DELAY = 32;
+const KEEP_ALIVE = 64;
+const HAD_ERROR = 128;
+/** The signal had been aborted when the socket was made: it never connects (Node 20 forgets that). */
+const ABORTED = 256;
+
+/** Largest chunk given to the stream. */
+const CHUNK_MAX = 65536;
+/** Probes as Node sets them: one each second, ten before the connection is given up. */
+const KEEPALIVE_INTERVAL_S = 1;
+const KEEPALIVE_PROBES = 10;
+
+const NO_CHUNKS: Uint8Array[] = [];
+/** Where the end of the stream, or an error, is looked for when no byte is there. */
+const probe = Buffer.alloc(1);
+
+function onTimer(socket: Socket): void {
+  socket._onTimeout();
+}
+
+function emitClose(socket: Socket, pending: PendingWrite | null, connecting: boolean): void {
+  socket._resource.runInAsyncScope(socket._emitClose, socket, pending, connecting);
+}
+
+/** One connection. Made by `stack.net` (`new stack.net.Socket()`), which binds it to its stack. */
+export class Socket extends Duplex implements ReadyTarget {
+  /** The low-level socket; null before a connection is attempted and after `destroy()`. */
+  _handle: BsdSocket | null = null;
+  /** Whether a connection is being made (name look-up included). */
+  connecting = false;
+  /** Milliseconds that `setTimeout()` was given. */
+  timeout: number | undefined = undefined;
+  /** Bytes received. */
+  bytesRead = 0;
+  /** The server that accepted this connection. */
+  server: Server | null = null;
+  /** Name that was looked up. */
+  _host: string | null = null;
+  /** `address:port` of each attempt when a name with several addresses is connected to. */
+  declare autoSelectFamilyAttemptedAddresses: string[];
+
+  readonly _resource: AsyncResource;
+  _deferred = 0;
+  _attempt: ConnectAttempt | null = null;
+  private _flags = 0;
+  private _keepAliveDelay = 0;
+  private _bytesDispatched = 0;
+  private _pending: PendingWrite | null = null;
+  private _finalCallback: ((error?: Error | null) => void) | null = null;
+  private _timer: NodeJS.Timeout | null = null;
+  private _onread: OnReadOptions | null = null;
+  private _readBuffer: Uint8Array | null = null;
+  private _sockname: SocketAddress | null = null;
+  private _peername: SocketAddress | null = null;
+
+  constructor(options?: SocketOptions) {
+    if (options?.objectMode) throw invalidArgValue('options.objectMode', options.objectMode, 'is not supported');
+    if (options?.readableObjectMode || options?.writableObjectMode) {
+      throw invalidArgValue(`options.${options.readableObjectMode ? 'readableObjectMode' : 'writableObjectMode'}`, true, 'is not supported');
+    }
+    if (options?.keepAliveInitialDelay !== undefined) validateNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay');
+    if ((options as { fd?: unknown } | undefined)?.fd !== undefined) {
+      throw notOnThisStack('options.fd', (options as { fd?: unknown }).fd);
+    }
+    super({
+      ...options, allowHalfOpen: Boolean(options?.allowHalfOpen), emitClose: false, autoDestroy: true, decodeStrings: true,
+      // an aborted one would destroy what has not been made yet
+      signal: undefined,
+    });
+    this._resource = new AsyncResource('TCPWRAP', { requireManualDestroy: true });
+    if (options === undefined) return;
+    this._flags = (options.noDelay ? NO_DELAY : 0) | (options.keepAlive ? KEEP_ALIVE : 0) | (options.signal?.aborted ? ABORTED : 0);
+    this._keepAliveDelay = seconds(options.keepAliveInitialDelay);
+    const onread = options.onread;
+    if (onread !== null && typeof onread === 'object' && typeof onread.callback === 'function' &&
+        (onread.buffer instanceof Uint8Array || typeof onread.buffer === 'function')) {
+      this._onread = onread;
+      if (onread.buffer instanceof Uint8Array) this._readBuffer = onread.buffer;
+    }
+    if (options.handle !== undefined) {
+      this._attach(options.handle);
+      if (options.pauseOnCreate) this.pause();
+      else if (!options.manualStart && options.readable !== false) this.read(0);
+    }
+    if (options.signal) addAbortSignal(options.signal, this);
+  }
+
+  /** Where low-level sockets come from; `createNet` gives each class its own. */
+  get _provider(): SocketProvider {
+    throw new Error('this class is bound to no stack: use createNet()');
+  }
+
+  // ---- connecting
+
+  /**
+   * Connects; 'connect' and 'ready' tell of success, 'error' (then 'close') of failure.
+   *
+   * @throws ERR_MISSING_ARGS, ERR_SOCKET_BAD_PORT, ERR_INVALID_ARG_TYPE, ERR_INVALID_IP_ADDRESS, and
+   *         ERR_INVALID_ARG_VALUE for a path: the stack has no Unix domain sockets
+   */
+  connect(options: ConnectOptions, connectionListener?: () => void): this;
+  connect(port: number | string, host: string, connectionListener?: () => void): this;
+  connect(port: number | string, connectionListener?: () => void): this;
+  connect(path: string, connectionListener?: () => void): this;
+  connect(...args: unknown[]): this {
+    const [options, listener] = normalizeConnectArgs(args);
+    if (listener !== null) this.once('connect', listener);
+    if (options.port === undefined && options.path == null) throw missingConnectArgs();
+    if (options.path) throw notOnThisStack('options.path', options.path);
+    if (this._flags & ABORTED) return this;
+    if (this.destroyed) this._reuse();
+    this._refreshTimer();
+    this.connecting = true;
+    lookupAndConnect(this, options);
+    return this;
+  }
+
+  /** A destroyed socket may be connected again. */
+  private _reuse(): void {
+    (this as unknown as { _undestroy(): void })._undestroy();
+    this._flags &= NO_DELAY | KEEP_ALIVE | UNREF;
+    this._sockname = null;
+    this._peername = null;
+    this._pending = null;
+    this._finalCallback = null;
+    this.bytesRead = 0;
+    this._bytesDispatched = 0;
+  }
+
+  /** @internal Takes a low-level socket on, with the options remembered so far. */
+  _attach(handle: BsdSocket): void {
+    this._handle = handle;
+    this._sockname = null;
+    handle.onready = (events) => notify(this, events);
+    if (this._flags & UNREF) handle.unref();
+    if (this._flags & NO_DELAY) handle.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
+    if (this._flags & KEEP_ALIVE) this._applyKeepAlive(handle);
+  }
+
+  /** @internal Gives an attempt up; another may follow. */
+  _detach(): void {
+    const handle = this._handle;
+    if (handle === null) return;
+    this._handle = null;
+    handle.onready = null;
+    enter();
+    handle.close();
+    leave();
+  }
+
+  /** @internal The connection stands. */
+  _connected(): void {
+    this.connecting = false;
+    this._attempt = null;
+    this._sockname = null;
+    this._refreshTimer();
+    this.emit('connect');
+    this.emit('ready');
+    if (this._handle !== null && !this.isPaused()) this.read(0);
+  }
+
+  // ---- readiness
+
+  /** @internal What the low-level socket has to tell, already in the right context. */
+  _ready(events: number): void {
+    if (this._handle === null) return;
+    if (this.connecting) {
+      if ((events & (POLLOUT | POLLERR | POLLHUP)) === 0) return;
+      connectSettled(this);
+      if (this.connecting) return;
+      events |= POLLIN | POLLOUT;
+    }
+    if (this._flags & READING) this._receive();
+    if ((events & (POLLOUT | POLLERR | POLLHUP)) !== 0) {
+      if (this._pending !== null) this._sendPending();
+      if (this._finalCallback !== null) this._shutdown();
+    }
+  }
+
+  // ---- reading
+
+  override _read(_size: number): void {
+    if (this._flags & ENDED) return;
+    this._flags |= READING;
+    if (this._handle === null || this.connecting) return;
+    if (this._onread === null) this._receive();
+    else defer(this, POLLIN);
+  }
+
+  /** Moves what was received into the stream, until it has enough or nothing is left. */
+  private _receive(): void {
+    if ((this._flags & IN_READ) !== 0 || this._handle === null) return;
+    this._flags |= IN_READ;
+    try {
+      const before = this.bytesRead;
+      if (this._onread === null) this._receiveChunks();
+      else this._receiveInto(this._onread);
+      if (this.bytesRead !== before) this._refreshTimer();
+    } finally {
+      this._flags &= ~IN_READ;
+    }
+  }
+
+  private _receiveChunks(): void {
+    for (let handle = this._handle; handle !== null && (this._flags & READING) !== 0; handle = this._handle) {
+      const available = handle.available;
+      if (available === 0) {
+        if (this._receiveNothing(handle, probe) > 0) this.push(Buffer.from(probe));
+        else return;
+        continue;
+      }
+      const size = available < CHUNK_MAX ? available : CHUNK_MAX;
+      const chunk = Buffer.allocUnsafe(size);
+      enter();
+      const n = handle.recv(chunk, 0, size);
+      leave();
+      if (n <= 0) {
+        this._receiveFailed(n);
+        return;
+      }
+      this.bytesRead += n;
+      if (!this.push(n === size ? chunk : chunk.subarray(0, n))) this._flags &= ~READING;
+    }
+  }
+
+  private _receiveInto(onread: OnReadOptions): void {
+    for (let handle = this._handle; handle !== null && (this._flags & READING) !== 0; handle = this._handle) {
+      const buffer = this._readBuffer ??= (onread.buffer as () => Uint8Array)();
+      const n = this._receiveNothing(handle, buffer);
+      if (n <= 0) return;
+      if (typeof onread.buffer === 'function') this._readBuffer = null;
+      if (onread.callback(n, buffer) === false) this._flags &= ~READING;
+    }
+  }
+
+  /** Reads into `to`; the end of the stream and errors are dealt with here. Returns the count, or ≤ 0. */
+  private _receiveNothing(handle: BsdSocket, to: Uint8Array): number {
+    enter();
+    const n = handle.recv(to, 0, to.length);
+    leave();
+    if (n > 0) this.bytesRead += n;
+    else this._receiveFailed(n);
+    return n;
+  }
+
+  private _receiveFailed(n: number): void {
+    if (n === -EAGAIN) return;
+    this._flags &= ~READING;
+    if (n < 0) {
+      this.destroy(errnoException(n, 'read'));
+      return;
+    }
+    this._flags |= ENDED;
+    this._refreshTimer();
+    this.push(null);
+    // 'end' comes even when nobody reads, if no data is left
+    this.read(0);
+  }
+
+  override read(size?: number): any {
+    if (this._onread !== null && (this._flags & (READING | ENDED)) === 0) this._read(0);
+    return super.read(size);
+  }
+
+  override pause(): this {
+    if (this._onread !== null) this._flags &= ~READING;
+    return super.pause();
+  }
+
+  override resume(): this {
+    if (this._onread !== null && (this._flags & (READING | ENDED)) === 0) this._read(0);
+    return super.resume();
+  }
+
+  // ---- writing
+
+  override write(chunk: any, encoding?: any, callback?: any): boolean {
+    if (this.writableEnded && this.readableEnded && !this.allowHalfOpen) {
+      const done: unknown = typeof encoding === 'function' ? encoding : callback;
+      const error = endedByPeer();
+      if (typeof done === 'function') process.nextTick(done as (error: Error) => void, error);
+      this.destroy(error);
+      return false;
+    }
+    return super.write(chunk, encoding, callback);
+  }
+
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
+    const handle = this._handle;
+    if (handle === null || this.connecting) {
+      this._writeLater(chunk, NO_CHUNKS, callback);
+      return;
+    }
+    this._refreshTimer();
+    const length = chunk.length;
+    if (length === 0) {
+      callback();
+      return;
+    }
+    enter();
+    const n = handle.send(chunk, 0, length);
+    leave();
+    if (n === length) {
+      this._bytesDispatched += n;
+      callback();
+    } else if (n >= 0 || n === -EAGAIN) {
+      const sent = n > 0 ? n : 0;
+      this._bytesDispatched += sent;
+      this._pending = { chunks: NO_CHUNKS, index: 0, chunk, offset: sent, sent, callback };
+    } else {
+      callback(errnoException(n, 'write'));
+    }
+  }
+
+  override _writev(writes: { chunk: Uint8Array; encoding: BufferEncoding }[], callback: (error?: Error | null) => void): void {
+    const chunks: Uint8Array[] = [];
+    for (const { chunk } of writes) {
+      if (chunk.length > 0) chunks.push(chunk);
+    }
+    const first = chunks.shift() ?? writes[0]!.chunk;
+    if (this._handle === null || this.connecting) {
+      this._writeLater(first, chunks, callback);
+      return;
+    }
+    this._refreshTimer();
+    this._pending = { chunks, index: 0, chunk: first, offset: 0, sent: 0, callback };
+    this._sendPending();
+  }
+
+  private _writeLater(chunk: Uint8Array, chunks: Uint8Array[], callback: (error?: Error | null) => void): void {
+    if (this.connecting) this._pending = { chunks, index: 0, chunk, offset: 0, sent: 0, callback };
+    else callback(socketClosed());
+  }
+
+  /** Sends what it can of the pending write; the rest waits for POLLOUT. All but the last chunk say that more follows. */
+  private _sendPending(): void {
+    const pending = this._pending!;
+    const { chunks, callback } = pending;
+    for (let handle = this._handle; handle !== null && this._pending === pending; handle = this._handle) {
+      const left = pending.chunk.length - pending.offset;
+      if (left > 0) {
+        enter();
+        const n = handle.send(pending.chunk, pending.offset, left, pending.index < chunks.length ? MSG_MORE : 0);
+        leave();
+        if (n === -EAGAIN) return;
+        if (n < 0) {
+          this._pending = null;
+          callback(errnoException(n, 'write'));
+          return;
+        }
+        this._refreshTimer();
+        this._bytesDispatched += n;
+        pending.offset += n;
+        pending.sent += n;
+        if (n < left) return;
+      }
+      if (pending.index === chunks.length) {
+        this._pending = null;
+        callback();
+        return;
+      }
+      pending.chunk = chunks[pending.index++]!;
+      pending.offset = 0;
+    }
+  }
+
+  override _final(callback: (error?: Error | null) => void): void {
+    this._finalCallback = callback;
+    // as Node: a socket that was ended before connect() ends when it has been connected
+    if (this._handle !== null && !this.connecting) this._shutdown();
+  }
+
+  private _shutdown(): void {
+    const callback = this._finalCallback!;
+    this._finalCallback = null;
+    enter();
+    const result = this._handle === null ? 0 : this._handle.shutdown(SHUT_WR);
+    leave();
+    callback(result === 0 || result === -ENOTCONN ? null : errnoException(result, 'shutdown'));
+  }
+
+  // ---- closing
+
+  /** Ends the writable side, and destroys the socket when all has been written. */
+  destroySoon(): void {
+    if (this.writable) this.end();
+    if (this.writableFinished) this.destroy();
+    else this.once('finish', this.destroy);
+  }
+
+  /** Resets the connection (RST) and destroys the socket; while connecting, as soon as it is connected. */
+  resetAndDestroy(): this {
+    if (this.connecting) {
+      this.once('connect', this._reset);
+    } else if (this._handle !== null) {
+      this._reset();
+    } else {
+      this.destroy(socketClosed());
+    }
+    return this;
+  }
+
+  private _reset(): void {
+    this._flags |= RESETTING;
+    this.destroy();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const used = this._handle !== null || this.connecting;
+    const connecting = this.connecting;
+    this.connecting = false;
+    if (this._attempt !== null) {
+      this._attempt.stop();
+      this._attempt = null;
+    }
+    if (this._timer !== null) {
+      clearTimeout(this._timer);
+      this._timer = null;
+    }
+    const pending = this._pending;
+    this._pending = null;
+    this._finalCallback = null;
+    this._deferred = 0;
+    if (error) this._flags |= HAD_ERROR;
+    const handle = this._handle;
+    if (handle !== null) {
+      handle.onready = null;
+      this._handle = null;
+      this._sockname = null;
+      enter();
+      if (this._flags & RESETTING) handle.abort();
+      else handle.close();
+      leave();
+    }
+    this._flags &= ~(RESETTING | READING);
+    callback(error);
+    // 'close' comes in a later phase than 'error', after the promise jobs of whoever awaited that
+    if (used) setImmediate(emitClose, this, pending, connecting);
+    else process.nextTick(emitUnusedClose, this);
+    const server = this.server;
+    if (server !== null && used) server._connectionClosed();
+  }
+
+  /** @internal */
+  _emitClose(pending: PendingWrite | null, connecting: boolean): void {
+    // as in Node, a write that waited for room ends before 'close', one that waited for the connection after it
+    if (pending !== null && !connecting) pending.callback(null);
+    this.emit('close', (this._flags & HAD_ERROR) !== 0);
+    if (pending !== null && connecting) pending.callback(socketClosedBeforeConnection());
+    if (this._handle === null) this._resource.emitDestroy();
+  }
+
+  // ---- timeout
+
+  /** 'timeout' after `ms` of inactivity; nothing else happens then. 0 turns it off. */
+  setTimeout(ms: number, callback?: () => void): this {
+    if (this.destroyed) return this;
+    this.timeout = ms;
+    const delay = validateTimeout(ms, 'msecs');
+    if (this._timer !== null) clearTimeout(this._timer);
+    this._timer = null;
+    if (callback !== undefined) validateFunction(callback, 'callback');
+    if (delay === 0) {
+      if (callback !== undefined) this.removeListener('timeout', callback);
+      return this;
+    }
+    this._timer = setTimeout(onTimer, delay, this);
+    this._timer.unref();
+    if (callback !== undefined) this.once('timeout', callback);
+    return this;
+  }
+
+  /** @internal */
+  _onTimeout(): void {
+    this.emit('timeout');
+  }
+
+  /** @internal Something happened on the connection. */
+  _refreshTimer(): void {
+    if (this._timer !== null) this._timer.refresh();
+  }
+
+  // ---- options and figures
+
+  setNoDelay(enable?: boolean): this {
+    const on = enable === undefined || Boolean(enable);
+    this._flags = on ? this._flags | NO_DELAY : this._flags & ~NO_DELAY;
+    this._handle?.setsockopt(IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
+    return this;
+  }
+
+  /** @param initialDelay  ms of idleness before the first probe; below 1000 it is left as it was */
+  setKeepAlive(enable?: boolean, initialDelay?: number): this {
+    this._flags = enable ? this._flags | KEEP_ALIVE : this._flags & ~KEEP_ALIVE;
+    this._keepAliveDelay = seconds(initialDelay);
+    if (this._handle !== null) this._applyKeepAlive(this._handle);
+    return this;
+  }
+
+  private _applyKeepAlive(handle: BsdSocket): void {
+    const on = (this._flags & KEEP_ALIVE) !== 0;
+    handle.setsockopt(SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
+    if (!on) return;
+    if (this._keepAliveDelay > 0) handle.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, this._keepAliveDelay);
+    handle.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+    handle.setsockopt(IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+  }
+
+  ref(): this {
+    this._flags &= ~UNREF;
+    this._handle?.ref();
+    return this;
+  }
+
+  /** The process may end though this socket is open. */
+  unref(): this {
+    this._flags |= UNREF;
+    this._handle?.unref();
+    return this;
+  }
+
+  /**
+   * The state of the connection as `ss -ti` shows Linux's: RTT, windows, retransmissions and more. Null when
+   * there is no connection. An extension: Node has no such method.
+   */
+  tcpInfo(): TcpInfo | null {
+    const info = this._handle?.getsockopt(IPPROTO_TCP, TCP_INFO);
+    return typeof info === 'object' ? info : null;
+  }
+
+  /** The local end, or {} when there is none. */
+  address(): SocketAddress | {} {
+    const end = this._localEnd();
+    return end === null ? {} : { address: end.address, family: end.family, port: end.port };
+  }
+
+  private _localEnd(): SocketAddress | null {
+    if (this._handle === null) return null;
+    return this._sockname ??= this._handle.getsockname();
+  }
+
+  private _remoteEnd(): SocketAddress | null {
+    if (this._handle === null || this.connecting) return this._peername;
+    return this._peername ??= this._handle.getpeername();
+  }
+
+  get localAddress(): string | undefined {
+    return this._localEnd()?.address;
+  }
+
+  get localPort(): number | undefined {
+    return this._localEnd()?.port;
+  }
+
+  get localFamily(): string | undefined {
+    return this._localEnd()?.family;
+  }
+
+  get remoteAddress(): string | undefined {
+    return this._remoteEnd()?.address;
+  }
+
+  get remotePort(): number | undefined {
+    return this._remoteEnd()?.port;
+  }
+
+  get remoteFamily(): string | undefined {
+    return this._remoteEnd()?.family;
+  }
+
+  /** Bytes given to the socket, those included that wait for room or for the connection. */
+  get bytesWritten(): number {
+    return this._bytesDispatched - (this._pending?.sent ?? 0) + this.writableLength;
+  }
+
+  /** Whether there is no connection (yet). */
+  get pending(): boolean {
+    return this._handle === null || this.connecting;
+  }
+
+  get readyState(): 'opening' | 'open' | 'readOnly' | 'writeOnly' | 'closed' {
+    if (this.connecting) return 'opening';
+    if (this.readable) return this.writable ? 'open' : 'readOnly';
+    return this.writable ? 'writeOnly' : 'closed';
+  }
+
+  /** @deprecated `writableLength` */
+  get bufferSize(): number {
+    // undefined without a connection, as in Node, whose types do not say so
+    return this._handle === null && !this.connecting ? undefined as unknown as number : this.writableLength;
+  }
+
+  /** @deprecated `connecting` */
+  get _connecting(): boolean {
+    return this.connecting;
+  }
+
+  /** @internal As Node: the server that counts this connection. */
+  get _server(): Server | null {
+    return this.server;
+  }
+}
+
+function seconds(ms: number | undefined): number {
+  return ms !== undefined && ms > 0 ? Math.trunc(ms / 1000) : 0;
+}
+
+function emitUnusedClose(socket: Socket): void {
+  socket.emit('close');
+}

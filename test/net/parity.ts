@@ -1,0 +1,153 @@
+/**
+ * One test body, run on node:net (over the host's loopback) and on ours: what the body returns, a record of what it
+ * saw, must be the same. Addresses and ports in it are replaced by names, so that different hosts compare.
+ */
+
+import { EventEmitter, once } from 'node:events';
+import nodeNet from 'node:net';
+import t from 'tap';
+import type { Test } from 'tap';
+import { createNet } from '../../lib/net/net.ts';
+import type { Net, Server, Socket } from '../../lib/net/net.ts';
+import { FakeProvider } from './fake-provider.ts';
+
+export interface Env {
+  readonly name: string;
+  /** The module on the side that listens, and on the side that connects. */
+  readonly server: Net;
+  readonly client: Net;
+  /** Where the server listens; an address of the client's; one that is nobody's. */
+  readonly host: string;
+  readonly clientHost: string;
+  readonly foreignHost: string;
+  /** Closes what was made; resolves when nothing is left open. */
+  close(): Promise<void>;
+}
+
+function nodeEnv(): Env {
+  const net = nodeNet as unknown as Net;
+  return { name: 'node:net', server: net, client: net, host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77', close: async () => {} };
+}
+
+function fakeEnv(synchronous: boolean): Env {
+  const provider = new FakeProvider(synchronous);
+  const net = createNet(provider);
+  return {
+    name: synchronous ? 'synchronous fake' : 'fake', server: net, client: net,
+    host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77',
+    close: () => until(() => provider.open === 0, () => `${provider.open} sockets left open`),
+  };
+}
+
+/** Makers of the environments that are compared with node:net. */
+export const targets: (() => Env | Promise<Env>)[] = [() => fakeEnv(false), () => fakeEnv(true)];
+
+/** Waits, turn by turn of the event loop, until the condition holds; fails after 10 s. */
+export async function until(holds: () => boolean, what: () => string = () => 'condition does not hold'): Promise<void> {
+  const end = Date.now() + 10_000;
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(what());
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** Resolves at 'close', whether there was an error or not. */
+export function closed(emitter: EventEmitter): Promise<unknown[]> {
+  return new Promise((resolve) => emitter.once('close', (...args) => resolve(args)));
+}
+
+/** Some turns of the event loop, for events that must not come. */
+export async function turns(n = 5): Promise<void> {
+  for (let i = 0; i < n; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+export type Ports = Record<string, number | undefined>;
+
+/** A copy with addresses and ports, in text and as numbers, replaced by names. */
+export function normal(env: Env, value: unknown, ports: Ports = {}): unknown {
+  if (typeof value === 'number') {
+    for (const [name, port] of Object.entries(ports)) {
+      if (port === value) return name;
+    }
+    return value;
+  }
+  if (typeof value === 'string') {
+    for (const [name, port] of Object.entries(ports)) {
+      if (port !== undefined) value = (value as string).replaceAll(new RegExp(`\\b${port}\\b`, 'g'), name);
+    }
+    return (value as string).replaceAll(env.foreignHost, 'FOREIGN').replaceAll(env.host, 'HOST').replaceAll(env.clientHost, 'HOST');
+  }
+  if (value instanceof Error) return fields(env, value, ports);
+  if (Buffer.isBuffer(value)) return normal(env, value.toString(), ports);
+  if (Array.isArray(value)) return value.map((item) => normal(env, item, ports));
+  if (typeof value !== 'object' || value === null || value instanceof EventEmitter) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, normal(env, item, ports)]));
+}
+
+/** All of an error that a program can look at. */
+export function fields(env: Env, error: any, ports: Ports = {}): unknown {
+  if (!(error instanceof Error)) return error;
+  return normal(env, {
+    text: String(error), name: error.name, message: error.message, type: error.constructor.name, own: Object.entries(error),
+    cause: error.cause && String(error.cause), firstLine: error.stack?.split('\n')[0],
+    errors: error instanceof AggregateError ? error.errors : undefined,
+  }, ports);
+}
+
+/** Records what happens to an emitter, in order. */
+export function record(env: Env, emitter: EventEmitter, names: string[], log: unknown[] = [], prefix = '', ports: Ports = {}): unknown[] {
+  for (const name of names) {
+    emitter.on(name, (...args: unknown[]) => {
+      log.push(normal(env, [prefix + name, ...args], ports));
+    });
+  }
+  return log;
+}
+
+/** What a call throws, or what it returns. */
+export function attempt(env: Env, call: () => unknown): unknown {
+  try {
+    const result = call();
+    return typeof result === 'object' ? 'object' : result;
+  } catch (error) {
+    return fields(env, error);
+  }
+}
+
+export async function listening(env: Env, options: any, listener?: (socket: Socket) => void): Promise<{ server: Server; port: number }> {
+  const server = env.server.createServer(options, listener);
+  server.listen(0, env.host);
+  await once(server, 'listening');
+  return { server, port: server.address()!.port };
+}
+
+/** A server and one connection to it. */
+export async function connected(env: Env, options: { server?: any; client?: any } = {}): Promise<{ server: Server; port: number; client: Socket; peer: Socket; close(): Promise<void> }> {
+  const { server, port } = await listening(env, options.server);
+  const client = env.client.connect({ port, host: env.host, ...options.client });
+  const [[peer]] = await Promise.all([once(server, 'connection') as Promise<[Socket]>, once(client, 'connect')]);
+  const close = async (): Promise<void> => {
+    client.destroy();
+    peer.destroy();
+    server.close();
+    await until(() => server._connections === 0);
+  };
+  return { server, port, client, peer, close };
+}
+
+/** Runs the body on node:net and on each target, and compares the records. */
+export function parity(name: string, body: (env: Env, t: Test) => Promise<unknown>): void {
+  void t.test(name, async (t) => {
+    const reference = nodeEnv();
+    const expected = await body(reference, t);
+    t.ok(expected !== undefined, 'the body returns a record');
+    for (const make of targets) {
+      const env = await make();
+      await t.test(env.name, async (t) => {
+        const actual = await body(env, t);
+        t.strictSame(actual, expected, `${env.name} does as node:net`);
+        await env.close();
+      });
+    }
+  });
+}
