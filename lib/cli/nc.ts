@@ -1,0 +1,201 @@
+/**
+ * `tcpu nc`: stdin and stdout on a TCP connection, or on UDP datagrams, of a stack of its own. After
+ * netcat as OpenBSD has it.
+ */
+
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import type { Socket } from '../net/net.ts';
+import { CliError, EXIT_USAGE } from './exit.ts';
+import { openStack } from './open-stack.ts';
+import type { OpenStack } from './open-stack.ts';
+import { addDeviceOptions, parsePortArgument, planDevice, seconds } from './options.ts';
+import type { DeviceOptions } from './options.ts';
+import { onSignals } from './signals.ts';
+
+const CLOSE_TIMEOUT_MS = 2000;
+/** Largest datagram that is made of one piece of stdin. */
+const MAX_DATAGRAM = 65_507;
+
+interface NcOptions extends DeviceOptions {
+  listen?: boolean;
+  udp?: boolean;
+  shutdown?: boolean;
+  wait?: number;
+  verbose?: boolean;
+}
+
+export function addNc(program: Command): void {
+  const command = program.command('nc')
+    .description('connect stdin and stdout to a TCP or UDP port, or listen on one')
+    .argument('<host-or-port>', 'where to connect to; with -l the port to listen on')
+    .argument('[port]', 'the port to connect to')
+    .option('-l, --listen', 'listen for one connection instead of making one')
+    .option('-u, --udp', 'UDP instead of TCP')
+    .option('-N, --shutdown', 'when stdin ends, say so to the peer (half-close); with -u, end')
+    .addOption(new Option(
+      '-w, --wait <seconds>', 'give up when connecting takes longer, and end when nothing has moved for so long',
+    ).argParser(seconds(0.01, 1e6)))
+    .option('-v, --verbose', 'say on stderr what happens');
+  addDeviceOptions(command)
+    .addHelpText('after', `
+The stack is made for this command and lives as long as it. Without -N a connection stays open after
+stdin has ended, until the peer closes.
+
+Examples (as root; Linux is 10.90.0.1):
+  $ tcpu nc 10.90.0.1 22                 what does the ssh server say?
+  $ echo hello | tcpu nc -N fd90::1 7000
+  $ tcpu nc -l 7000 > file               $ nc -N 10.90.0.2 7000 < file
+  $ tcpu nc -u -w 1 10.90.0.1 53 < query > answer`)
+    .action((target: string, port: string | undefined, options: NcOptions) => nc(target, port, options));
+}
+
+async function nc(target: string, portText: string | undefined, options: NcOptions): Promise<void> {
+  const portArgument = options.listen ? (portText ?? target) : portText;
+  if (portArgument === undefined) throw new CliError('nc needs a port: tcpu nc HOST PORT, or tcpu nc -l PORT', EXIT_USAGE);
+  let port: number;
+  try {
+    port = parsePortArgument(portArgument);
+  } catch (error) {
+    throw new CliError((error as Error).message.replace(/\.$/, ''), EXIT_USAGE);
+  }
+  const open = openStack(planDevice(options));
+  open.stack.ref();
+  const say = (text: string): void => {
+    if (options.verbose) process.stderr.write(`${text}\n`);
+  };
+  const ended = new Promise<void>((resolve) => onSignals(resolve));
+  try {
+    const work = options.udp
+      ? datagrams(open, options.listen ? null : target, port, options, say)
+      : stream(open, options.listen ? null : target, port, options, say);
+    await Promise.race([work, ended]);
+  } finally {
+    process.stdin.destroy();
+    await open.stack.close({ graceful: true, timeoutMs: CLOSE_TIMEOUT_MS });
+  }
+}
+
+/** The sentence for a connection that failed. */
+function failure(error: NodeJS.ErrnoException, host: string | null, port: number): CliError {
+  switch (error.code) {
+    case 'ECONNREFUSED':
+      return new CliError(`${host} port ${port} refused: nothing listens there`);
+    case 'ETIMEDOUT':
+      return new CliError(`${host} port ${port} did not answer; is it up, and does Linux route to it and back?`);
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return new CliError(`${host} cannot be reached: there is no route to it`);
+    case 'EADDRINUSE':
+      return new CliError(`port ${port} is taken; choose another`);
+    case 'ENOTFOUND':
+      return new CliError(`there is no host named ${host}`);
+    case 'ECONNRESET':
+      return new CliError('the peer reset the connection');
+    default:
+      return new CliError(error.message);
+  }
+}
+
+/** One TCP connection, made or taken. Resolves when both directions have ended. */
+async function stream(
+  open: OpenStack, host: string | null, port: number, options: NcOptions, say: (text: string) => void,
+): Promise<void> {
+  const { net } = open.stack;
+  const timeoutMs = options.wait === undefined ? 0 : options.wait * 1000;
+  const socket = await new Promise<Socket>((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException): void => reject(failure(error, host, port));
+    if (host === null) {
+      const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (taken) => {
+        server.close();
+        say(`connection from ${taken.remoteAddress} port ${taken.remotePort}`);
+        resolve(taken);
+      });
+      server.once('error', fail);
+      server.listen(port, () => say(`listening on port ${port}`));
+      return;
+    }
+    const made = net.connect({ host, port, allowHalfOpen: true });
+    const late = timeoutMs === 0 ? null : setTimeout(() => {
+      made.destroy();
+      reject(failure(Object.assign(new Error('connect ETIMEDOUT'), { code: 'ETIMEDOUT' }), host, port));
+    }, timeoutMs);
+    made.once('error', fail);
+    made.once('connect', () => {
+      if (late !== null) clearTimeout(late);
+      made.removeListener('error', fail);
+      say(`connected to ${made.remoteAddress} port ${made.remotePort}`);
+      resolve(made);
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('error', (error: NodeJS.ErrnoException) => reject(failure(error, host, port)));
+    socket.once('close', () => resolve());
+    // The peer has no more to say, and neither has anybody here once that is written out.
+    socket.once('end', () => {
+      process.stdin.unpipe(socket);
+      socket.end();
+    });
+    if (timeoutMs > 0) {
+      socket.setTimeout(timeoutMs, () => {
+        say('nothing moved for too long');
+        socket.destroy();
+      });
+    }
+    process.stdout.once('error', () => socket.destroy());
+    socket.pipe(process.stdout, { end: false });
+    process.stdin.pipe(socket, { end: options.shutdown === true });
+  });
+}
+
+/** UDP: pieces of stdin go out as datagrams, what comes from the peer goes to stdout. */
+async function datagrams(
+  open: OpenStack, host: string | null, port: number, options: NcOptions, say: (text: string) => void,
+): Promise<void> {
+  const v6 = host === null ? open.addresses.some((one) => one.family === 6) : host.includes(':');
+  const socket = open.stack.dgram.createSocket({ type: v6 ? 'udp6' : 'udp4' });
+  let peer: { address: string; port: number } | null = host === null ? null : { address: host, port };
+  /** What came on stdin before anybody was there to hear it. */
+  const early: Buffer[] = [];
+  await new Promise<void>((resolve, reject) => {
+    let idle: NodeJS.Timeout | null = null;
+    const moved = (): void => {
+      if (options.wait === undefined) return;
+      if (idle !== null) clearTimeout(idle);
+      idle = setTimeout(resolve, options.wait * 1000);
+    };
+    const send = (piece: Buffer): void => {
+      if (peer === null) {
+        early.push(piece);
+        process.stdin.pause();
+        return;
+      }
+      for (let at = 0; at < piece.length; at += MAX_DATAGRAM) {
+        socket.send(piece.subarray(at, at + MAX_DATAGRAM), peer.port, peer.address);
+      }
+      moved();
+    };
+    socket.on('error', (error: NodeJS.ErrnoException) => reject(failure(error, host, port)));
+    socket.on('message', (data: Buffer, from: { address: string; port: number }) => {
+      if (peer === null) {
+        peer = { address: from.address, port: from.port };
+        say(`first datagram from ${from.address} port ${from.port}`);
+        for (const piece of early.splice(0)) send(piece);
+        process.stdin.resume();
+      }
+      if (from.address !== peer.address || from.port !== peer.port) return;
+      process.stdout.write(data);
+      moved();
+    });
+    const begin = (): void => {
+      process.stdin.on('data', send);
+      process.stdin.once('end', () => {
+        if (options.shutdown) setImmediate(resolve);
+      });
+      process.stdout.once('error', () => resolve());
+      moved();
+    };
+    if (host === null) socket.bind(port, begin);
+    else begin();
+  }).finally(() => socket.close());
+}

@@ -1,0 +1,88 @@
+/** `tcpu up`: a stack in the foreground, with the services that were asked for, until a signal. */
+
+import { Option } from 'commander';
+import type { Command } from 'commander';
+import { services, startServices } from '../services/index.ts';
+import type { RunningService, ServiceChoice } from '../services/index.ts';
+import { asCliError, openStack } from './open-stack.ts';
+import type { OpenStack } from './open-stack.ts';
+import { addDeviceOptions, parseServeArgument, planDevice, seconds } from './options.ts';
+import type { DeviceOptions } from './options.ts';
+import { onSignals } from './signals.ts';
+import { StatsPrinter } from './stats.ts';
+
+/** Time that connections get to close in, once a signal has come. */
+const CLOSE_TIMEOUT_MS = 2000;
+
+interface UpOptions extends DeviceOptions {
+  serve?: ServiceChoice[];
+  stats?: number;
+  json?: boolean;
+}
+
+function serviceHelp(): string {
+  return [...services.values()].map((s) => `  ${s.name.padEnd(8)} ${String(s.defaultPort).padStart(5)}  ${s.summary}`).join('\n');
+}
+
+export function addUp(program: Command): void {
+  const command = program.command('up').description('run a stack in the foreground, until SIGINT or SIGTERM');
+  addDeviceOptions(command)
+    .addOption(new Option(
+      '--serve <list>',
+      'services to run, as name or name@port, separated by commas; all for every one',
+    ).argParser(parseServeArgument))
+    .addOption(new Option('--stats <seconds>', 'print what happened every so often').argParser(seconds(0.1, 86_400)))
+    .option('--json', 'print one JSON object a line instead of text')
+    .addHelpText('after', `
+Services, with the ports they have by default:
+${serviceHelp()}
+
+When packets flow, it prints one line that begins with 'ready '. On SIGINT or SIGTERM it closes
+connections, removes the device and ends with 0; a second signal ends it at once (130).
+
+Examples:
+  $ sudo tcpu up --serve echo,http,iperf3
+    $ ping 10.90.0.2
+    $ curl http://10.90.0.2/
+    $ iperf3 -c fd90::2
+  $ sudo tcpu up --serve http@8080 --address 10.7.0.2/24 --mtu 9000
+  $ sudo DEBUG=tcpu:link tcpu up                  every packet, as a line on stderr
+  $ sudo tcpu up --serve all --capture all.pcapng every packet, for Wireshark
+  $ unshare -Urn tcpu up                          without root, in a network namespace of its own`)
+    .action((options: UpOptions) => up(options));
+}
+
+async function up(options: UpOptions): Promise<void> {
+  const open = openStack(planDevice(options));
+  let running: RunningService[] = [];
+  try {
+    running = await startServices(open.stack, options.serve ?? []);
+  } catch (error) {
+    await open.stack.close({ graceful: false });
+    throw asCliError(error);
+  }
+  const ended = new Promise<void>((resolve) => onSignals(resolve));
+  open.stack.ref();
+  process.stdout.write(readyLine(open, running, options.json === true));
+  const stats = options.stats === undefined ? null : new StatsPrinter(open, options.stats, options.json === true);
+  await ended;
+  stats?.stop();
+  for (const service of running) service.close(true);
+  await open.stack.close({ graceful: true, timeoutMs: CLOSE_TIMEOUT_MS });
+}
+
+/** `ready tun=… address=… pid=…` and more of the kind, or the same as JSON. */
+export function readyLine(open: OpenStack, running: readonly RunningService[], json: boolean): string {
+  const ready = {
+    tun: open.tun.name,
+    address: open.addresses.map((one) => one.text),
+    host: open.hostAddresses.map((one) => one.text),
+    mtu: open.tun.mtu,
+    offload: open.offload ? 'on' : 'off',
+    serve: running.map((service) => `${service.name}@${service.port}`),
+    pid: process.pid,
+  };
+  if (json) return `${JSON.stringify({ event: 'ready', ...ready })}\n`;
+  const text = Object.entries(ready).map(([name, value]) => `${name}=${Array.isArray(value) ? value.join(',') || '-' : value}`);
+  return `ready ${text.join(' ')}\n`;
+}
