@@ -164,7 +164,8 @@ export class ImpairedPath {
       }
       this.#freeUs = Math.max(this.#freeUs, nowUs) + (length * 8e6) / this.rate;
       this.#departures.push(this.#freeUs);
-      leavesUs = Math.ceil(this.#freeUs);
+      // Less a picosecond, which rounding may have added.
+      leavesUs = Math.ceil(this.#freeUs - 1e-6);
     }
     const dueUs = leavesUs + this.delayUs + (this.jitterUs > 0 ? Math.floor(this.#random.unit() * (this.jitterUs + 1)) : 0);
     if (this.#chance(this.reorder)) {

@@ -33,7 +33,7 @@ import {
   ACK, CWR, ECE, FIN, OPT_EOL, OPT_MSS, OPT_NOP, OPT_SACK, OPT_SACK_PERMITTED, OPT_TIMESTAMPS, OPT_WINDOW_SCALE, PSH, RST, SYN,
   TCP_ACK, TCP_DATA_OFFSET, TCP_DST_PORT, TCP_FLAGS, TCP_HEADER, TCP_SEQ, TCP_SRC_PORT, TCP_URGENT, TCP_WINDOW, URG,
 } from '../wire/tcp.ts';
-import { UDP_HEADER_LENGTH, udpDestinationPort, udpLength, udpSourcePort } from '../wire/udp.ts';
+import { UDP_HEADER_LENGTH, udpLength } from '../wire/udp.ts';
 
 /** What the IP headers say. `length` is what lies at `offset`, at most what the headers promise. */
 interface IpFields {
@@ -146,7 +146,8 @@ function transport(view: DataView, ip: IpFields, quoted: boolean): string {
   const { offset, length, protocol } = ip;
   if (protocol === PROTO_TCP || protocol === PROTO_UDP) {
     if (length < 4) return `${ip.source} > ${ip.destination}: ${protocolName(protocol)} cut short, length ${length}`;
-    const ends = `${ip.source}.${view.getUint16(offset)} > ${ip.destination}.${view.getUint16(offset + 2)}`;
+    // The ports lie in the same place in both headers.
+    const ends = `${ip.source}.${view.getUint16(offset + TCP_SRC_PORT)} > ${ip.destination}.${view.getUint16(offset + TCP_DST_PORT)}`;
     if (quoted) return `${protocolName(protocol)} ${ends}`;
     return `${ends}: ${protocol === PROTO_TCP ? tcp(view, offset, length) : udp(view, offset, length)}`;
   }
