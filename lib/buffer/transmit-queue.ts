@@ -95,11 +95,11 @@ export class TransmitQueue {
 
   /**
    * Begins a packet whose headers take `headerLength` bytes (at most `HEADER_SLOT`). Returns the offset
-   * where they go, or -1 when the queue is full. Nothing is queued before `end()`; another `begin()`
-   * drops what was begun.
+   * where they go, or -1 when the queue is full (of packets, or nearly so of pieces). Nothing is queued
+   * before `end()`; another `begin()` drops what was begun.
    */
   begin(headerLength: number): number {
-    if (this.tail === this.capacity) return -1;
+    if (this.tail === this.capacity || this.#nextPiece + PIECES_PER_PACKET > this.pieces.length >> 1) return -1;
     const offset = this.memory.headerBase + this.tail * HEADER_SLOT;
     this.#start = this.#nextPiece;
     this.#piece = this.#start + 1;
@@ -149,6 +149,16 @@ export class TransmitQueue {
     packets[p + TX_CSUM] = csumStart >= 0 ? csumStart | (csumOffset << 16) : 0;
     this.tail++;
     this.#nextPiece = this.#piece;
+  }
+
+  /**
+   * Takes the packet last ended back, before any `send()`. Its descriptor stays readable at index `tail`,
+   * its pieces and header slot until the next `begin()`: for a packet that must be cut up, or that
+   * does not leave through the link.
+   */
+  takeBack(): void {
+    this.tail--;
+    this.#nextPiece = this.packets[this.tail * TX_STRIDE + TX_FIRST_PIECE]!;
   }
 
   /** The block at `block` carries pieces of queued packets and nobody else's: it is freed with them. */

@@ -1,0 +1,135 @@
+/**
+ * A window onto a byte stream, kept in blocks of the packet memory. Offset 0 is the first byte still
+ * kept; `drop()` moves it on. Bytes may be put anywhere beyond it, also with gaps, so the same
+ * structure serves as send buffer (dense) and as receive buffer that takes out-of-order data at its
+ * final place (RFC 9293 3.10.7.4; who uses it remembers which ranges are there).
+ *
+ *      blocks   [#0      ] [#1      ] [ none   ] [#3      ]
+ *      bytes        xxxxxx  xxxxxxxx              xxx
+ *                   ^ offset 0 = skip bytes into block #0
+ *
+ * An empty buffer holds no block, so an idle connection costs nothing here.
+ */
+
+import { BLOCK_MASK, BLOCK_SHIFT, BLOCK_SIZE, copyBytes } from './packet-memory.ts';
+import type { PacketMemory } from './packet-memory.ts';
+import type { TransmitQueue } from './transmit-queue.ts';
+
+const NO_BLOCKS = new Int32Array(0);
+/** A block table larger than this is given back when the buffer runs empty. */
+const KEEP_TABLE = 16;
+
+export class StreamBuffer {
+  readonly #memory: PacketMemory;
+  /** Offsets of the blocks, a ring; -1 where there is none. Length is a power of two, or 0. */
+  #blocks: Int32Array = NO_BLOCKS;
+  #first = 0;
+  /** Blocks between the first one and the last one that was ever put to since, gaps included. */
+  #span = 0;
+  /** Bytes of block 0 that have been dropped. */
+  #skip = 0;
+
+  constructor(memory: PacketMemory) {
+    this.#memory = memory;
+  }
+
+  /**
+   * Stores `length` bytes at offset `at`. Returns how many were stored: fewer when the memory is
+   * exhausted.
+   */
+  put(at: number, from: Uint8Array, fromOffset: number, length: number): number {
+    const memory = this.#memory;
+    let position = this.#skip + at;
+    let done = 0;
+    while (done < length) {
+      const index = position >> BLOCK_SHIFT;
+      if (index >= this.#span) this.#extend(index + 1);
+      const slot = (this.#first + index) & (this.#blocks.length - 1);
+      let block = this.#blocks[slot]!;
+      if (block < 0) {
+        block = memory.allocate();
+        if (block < 0) break;
+        this.#blocks[slot] = block;
+      }
+      const within = position & BLOCK_MASK;
+      const n = Math.min(length - done, BLOCK_SIZE - within);
+      copyBytes(memory.bytes, block + within, from, fromOffset + done, n);
+      done += n;
+      position += n;
+    }
+    return done;
+  }
+
+  /** Copies `length` bytes at offset `at`, which must be there, to `to`. */
+  copyOut(at: number, to: Uint8Array, toOffset: number, length: number): void {
+    const bytes = this.#memory.bytes;
+    let position = this.#skip + at;
+    while (length > 0) {
+      const within = position & BLOCK_MASK;
+      const n = Math.min(length, BLOCK_SIZE - within);
+      copyBytes(to, toOffset, bytes, this.#blocks[(this.#first + (position >> BLOCK_SHIFT)) & (this.#blocks.length - 1)]! + within, n);
+      toOffset += n;
+      position += n;
+      length -= n;
+    }
+  }
+
+  /** Adds the bytes at `[at, at + length)`, which must be there, to the packet begun in `queue`. */
+  addPieces(at: number, length: number, queue: TransmitQueue): void {
+    let position = this.#skip + at;
+    while (length > 0) {
+      const within = position & BLOCK_MASK;
+      const n = Math.min(length, BLOCK_SIZE - within);
+      queue.piece(this.#blocks[(this.#first + (position >> BLOCK_SHIFT)) & (this.#blocks.length - 1)]! + within, n);
+      position += n;
+      length -= n;
+    }
+  }
+
+  /** Lets go of the first `length` bytes, whether they were ever put or not. */
+  drop(length: number): void {
+    this.#skip += length;
+    while (this.#skip >= BLOCK_SIZE) {
+      if (this.#span === 0) {
+        this.#skip &= BLOCK_MASK;
+        return;
+      }
+      this.#skip -= BLOCK_SIZE;
+      const slot = this.#first & (this.#blocks.length - 1);
+      const block = this.#blocks[slot]!;
+      if (block >= 0) this.#memory.free(block);
+      this.#blocks[slot] = -1;
+      this.#first = (this.#first + 1) & (this.#blocks.length - 1);
+      this.#span--;
+    }
+  }
+
+  /** Lets go of everything. What is put next may be at any offset again. */
+  clear(): void {
+    if (this.#span !== 0) {
+      const mask = this.#blocks.length - 1;
+      for (let i = 0; i < this.#span; i++) {
+        const slot = (this.#first + i) & mask;
+        const block = this.#blocks[slot]!;
+        if (block >= 0) this.#memory.free(block);
+        this.#blocks[slot] = -1;
+      }
+      this.#span = 0;
+      if (this.#blocks.length > KEEP_TABLE) this.#blocks = NO_BLOCKS;
+    }
+    this.#first = 0;
+    this.#skip = 0;
+  }
+
+  #extend(span: number): void {
+    if (span > this.#blocks.length) {
+      let size = Math.max(this.#blocks.length, 2);
+      while (size < span) size <<= 1;
+      const grown = new Int32Array(size).fill(-1);
+      for (let i = 0; i < this.#span; i++) grown[i] = this.#blocks[(this.#first + i) & (this.#blocks.length - 1)]!;
+      this.#blocks = grown;
+      this.#first = 0;
+    }
+    this.#span = span;
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * Which local ports sockets are bound to, and the choice of ephemeral ports (RFC 6056). Rules for two
+ * sockets on one port follow Linux: they conflict when their addresses overlap, unless both allow reuse
+ * and neither listens, or both ask for SO_REUSEPORT.
+ */
+
+import { EADDRINUSE } from '../errno.ts';
+import type { Random } from '../random.ts';
+import { MAPPED } from '../wire/address.ts';
+
+/** Linux's default ip_local_port_range. */
+export const EPHEMERAL_FIRST = 32768;
+export const EPHEMERAL_LAST = 60999;
+export const EPHEMERAL_COUNT = EPHEMERAL_LAST - EPHEMERAL_FIRST + 1;
+
+/** What a bound socket tells of itself. */
+export interface PortUser {
+  /** Bound address: words; all zero for `::`, zero but for the mapped prefix for `0.0.0.0`. */
+  readonly b0: number;
+  readonly b1: number;
+  readonly b2: number;
+  readonly b3: number;
+  readonly v6only: boolean;
+  readonly reuseAddress: boolean;
+  readonly reusePort: boolean;
+  readonly listening: boolean;
+}
+
+function isAnyV6(u: PortUser): boolean {
+  return u.b0 === 0 && u.b1 === 0 && u.b2 === 0 && u.b3 === 0;
+}
+
+function isAnyV4(u: PortUser): boolean {
+  return u.b0 === 0 && u.b1 === 0 && u.b2 === MAPPED && u.b3 === 0;
+}
+
+function isV4(u: PortUser): boolean {
+  return u.b0 === 0 && u.b1 === 0 && u.b2 === MAPPED;
+}
+
+/** Whether some packet could be for either. */
+function overlap(a: PortUser, b: PortUser): boolean {
+  if (isAnyV6(a)) return !isV4(b) || !a.v6only;
+  if (isAnyV6(b)) return !isV4(a) || !b.v6only;
+  if (isV4(a) !== isV4(b)) return false;
+  if (isAnyV4(a) || isAnyV4(b)) return true;
+  return a.b0 === b.b0 && a.b1 === b.b1 && a.b2 === b.b2 && a.b3 === b.b3;
+}
+
+export class PortBindings {
+  readonly #users = new Map<number, PortUser[]>();
+  readonly #random: Random;
+  /** Asks whoever else owns ports (TCPK) whether this one is taken. */
+  taken: ((port: number, user: PortUser) => boolean) | null = null;
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  /** 0, or -EADDRINUSE. */
+  check(user: PortUser, port: number): number {
+    const users = this.#users.get(port);
+    if (users !== undefined) {
+      for (const other of users) {
+        if (other === user || !overlap(user, other)) continue;
+        if (user.reusePort && other.reusePort) continue;
+        if (user.reuseAddress && other.reuseAddress && !user.listening && !other.listening) continue;
+        return -EADDRINUSE;
+      }
+    }
+    return this.taken !== null && this.taken(port, user) ? -EADDRINUSE : 0;
+  }
+
+  add(user: PortUser, port: number): void {
+    const users = this.#users.get(port);
+    if (users === undefined) this.#users.set(port, [user]);
+    else users.push(user);
+  }
+
+  remove(user: PortUser, port: number): void {
+    const users = this.#users.get(port);
+    if (users === undefined) return;
+    const at = users.indexOf(user);
+    if (at < 0) return;
+    if (users.length === 1) this.#users.delete(port);
+    else users.splice(at, 1);
+  }
+
+  inUse(port: number): boolean {
+    return this.#users.has(port);
+  }
+
+  /** A port that nobody is bound to, for bind(0); -EADDRINUSE when all are taken. */
+  pick(user: PortUser): number {
+    const start = (this.#random.int32() >>> 0) % EPHEMERAL_COUNT;
+    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
+      const port = EPHEMERAL_FIRST + ((start + i) % EPHEMERAL_COUNT);
+      if (!this.inUse(port) && this.check(user, port) === 0) return port;
+    }
+    return -EADDRINUSE;
+  }
+}

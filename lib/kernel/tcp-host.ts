@@ -1,0 +1,575 @@
+/**
+ * The kernel-style TCP: one home for many connections (report, section 4: "one clock controls all
+ * timers of all connections"). Connection table, listeners, the timing wheel, TIME-WAIT, the list of
+ * connections with output to produce, and what is answered when a segment belongs to nobody.
+ *
+ * In:  `input(packet)` for each segment of a batch → lookup → `tcpInput` → the TCB is marked.
+ * Out: `drain()` at the end of the turn → owners are told → what they left is settled → `tcpOutput`.
+ */
+
+import { FlowTable, portPair } from '../buffer/flow-table.ts';
+import type { PacketMemory } from '../buffer/packet-memory.ts';
+import { EADDRNOTAVAIL } from '../errno.ts';
+import { transportChecksumOk } from '../ip/checksum.ts';
+import type { IcmpError, IpPacket } from '../ip/packet.ts';
+import type { IpLayer, Transport, Turn } from '../ip/transport.ts';
+import type { Random } from '../random.ts';
+import { createCongestionControl } from '../tcp/congestion/congestion-control.ts';
+import type { TcpConfig } from '../tcp/config.ts';
+import { TcpCounters } from '../tcp/counters.ts';
+import type { TcpHome } from '../tcp/home.ts';
+import { tcpIcmpError, tcpPathMtu } from '../tcp/icmp.ts';
+import { tcpInput } from '../tcp/input.ts';
+import { FlowSecrets } from '../tcp/isn.ts';
+import { tcpOutput } from '../tcp/output.ts';
+import { POLLOUT } from '../socket.ts';
+import { LentPieces, settle } from '../tcp/receive.ts';
+import { Segment } from '../tcp/segment.ts';
+import { CLOSED } from '../tcp/states.ts';
+import { StatelessSender } from '../tcp/stateless.ts';
+import { Tcb } from '../tcp/tcb.ts';
+import { tcpTimers } from '../tcp/timers.ts';
+import { abortTcb, openPassive } from '../tcp/user.ts';
+import { seqGt } from '../wire/seq.ts';
+import type { Seq } from '../wire/seq.ts';
+import { MAPPED } from '../wire/address.ts';
+import { ACK, FIN, IPPROTO_TCP, RST, SYN } from '../wire/tcp.ts';
+import { TcpListener } from './tcp-listener.ts';
+import { EPHEMERAL_COUNT, EPHEMERAL_FIRST, PortBindings } from './ports.ts';
+import { TimeWaitTable } from './time-wait.ts';
+import { TimingWheel } from './timing-wheel.ts';
+
+/** Most packets in a batch: what may be lent at one time. */
+const LENT_CAPACITY = 1024;
+/** Pieces that one more segment may need. */
+const PIECES_NEEDED = 12;
+/** Free blocks at which senders that found none try again. */
+const ENOUGH_BLOCKS = 64;
+
+export interface TcpHostOptions {
+  ip: IpLayer;
+  memory: PacketMemory;
+  random: Random;
+  turn: Turn;
+  config: TcpConfig;
+  /** Hands queued packets to the link now. */
+  flush: () => void;
+  /** The clock's alarm is to fire at this time (int32 ms) at the latest. */
+  wakeAt: (atMs: number) => void;
+  /** Open sockets that keep the process alive are counted here. */
+  refs: { ref(): void; unref(): void };
+  nowMs: number;
+}
+
+export class TcpHost implements TcpHome, Transport {
+  readonly config: TcpConfig;
+  readonly counters = new TcpCounters();
+  readonly ip: IpLayer;
+  readonly memory: PacketMemory;
+  readonly random: Random;
+  readonly turn: Turn;
+  readonly refs: { ref(): void; unref(): void };
+  readonly lent: LentPieces;
+  readonly ports: PortBindings;
+  nowUs = 0;
+  nowMs: number;
+
+  readonly #secrets: FlowSecrets;
+  /** Entry value: index into #tcbs, or -2 - row of #timeWait. */
+  readonly #flows: FlowTable;
+  readonly #tcbs: (Tcb | null)[] = [];
+  readonly #freeTcbs: number[] = [];
+  /** Local address and port of listeners; wild parts zero. Entry value: index into #listeners. */
+  readonly #listenTable: FlowTable;
+  readonly #listeners: TcpListener[][] = [];
+  readonly #timeWait = new TimeWaitTable();
+  readonly #wheel: TimingWheel;
+  readonly #stateless: StatelessSender;
+  readonly #segment: Segment;
+  readonly #flush: () => void;
+  readonly #wakeAt: (atMs: number) => void;
+  readonly #fire: (tcb: Tcb) => void;
+  /** Senders that found the memory exhausted. */
+  readonly #starved = new Set<Tcb>();
+  /** The connection that the last segment belonged to. */
+  #last: Tcb | null = null;
+  #pending: Tcb[] = [];
+  #readyListeners: TcpListener[] = [];
+  #portCounter = 0;
+
+  constructor(options: TcpHostOptions, emptyPacket: IpPacket) {
+    this.config = options.config;
+    this.ip = options.ip;
+    this.memory = options.memory;
+    this.random = options.random;
+    this.turn = options.turn;
+    this.refs = options.refs;
+    this.nowMs = options.nowMs;
+    this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
+    this.ports = new PortBindings(options.random);
+    this.#secrets = new FlowSecrets(options.random);
+    this.#flows = new FlowTable(options.random.int32());
+    this.#listenTable = new FlowTable(options.random.int32());
+    this.#wheel = new TimingWheel(options.nowMs);
+    this.#stateless = new StatelessSender(options.ip);
+    this.#segment = new Segment(emptyPacket);
+    this.#flush = options.flush;
+    this.#wakeAt = options.wakeAt;
+    this.#fire = (tcb) => {
+      const next = tcpTimers(tcb);
+      if (next !== 0) this.#wheel.set(tcb, next);
+    };
+  }
+
+  // ------------------------------------------------------------------------------------- input
+
+  input(packet: IpPacket): void {
+    const counters = this.counters;
+    const segment = this.#segment;
+    if (!segment.parse(packet)) {
+      counters.InSegs++;
+      counters.InErrs++;
+      return;
+    }
+    counters.InSegs += segment.merged;
+    if (!transportChecksumOk(packet)) {
+      counters.InCsumErrors++;
+      counters.InErrs++;
+      return;
+    }
+    // A segment to many is nobody's (MUST-57), whatever it says.
+    if (packet.toMany) {
+      counters.InErrs++;
+      return;
+    }
+    const last = this.#last;
+    if (last !== null && last.localPort === segment.dstPort && last.remotePort === segment.srcPort && last.flow.r3 === packet.src3
+      && last.flow.l3 === packet.dst3 && last.flow.r2 === packet.src2 && last.flow.r1 === packet.src1 && last.flow.r0 === packet.src0
+      && last.flow.l2 === packet.dst2 && last.flow.l1 === packet.dst1 && last.flow.l0 === packet.dst0) {
+      tcpInput(last, segment);
+      return;
+    }
+    const entry = this.#flows.find(
+      packet.dst0, packet.dst1, packet.dst2, packet.dst3, packet.src0, packet.src1, packet.src2, packet.src3,
+      portPair(segment.dstPort, segment.srcPort),
+    );
+    if (entry >= 0) {
+      const value = this.#flows.values[entry]!;
+      if (value >= 0) {
+        const tcb = this.#tcbs[value]!;
+        this.#last = tcb;
+        tcpInput(tcb, segment);
+        return;
+      }
+      if (this.#inputTimeWait(segment, entry, -2 - value)) return;
+    }
+    this.#inputListen(segment);
+  }
+
+  /** 3.10.7.2 (LISTEN) and 3.10.7.1 (CLOSED: no such connection). */
+  #inputListen(segment: Segment): void {
+    const counters = this.counters;
+    const packet = segment.packet;
+    const listener = this.#findListener(packet, segment);
+    if (listener === null) {
+      counters.NoPort++;
+      this.reset(segment);
+      return;
+    }
+    if ((segment.flags & RST) !== 0) return;
+    if ((segment.flags & ACK) !== 0) {
+      this.reset(segment);
+      return;
+    }
+    // A SYN with FIN is no SYN that a TCP ever sends. ECE and CWR (ECN set-up) are welcome and ignored.
+    if ((segment.flags & SYN) === 0 || (segment.flags & FIN) !== 0) {
+      counters.InErrs++;
+      return;
+    }
+    if (!listener.admits()) {
+      counters.ListenOverflows++;
+      counters.ListenDrops++;
+      return;
+    }
+    if (this.#flows.size >= this.config.maxConnections) {
+      counters.ListenDrops++;
+      return;
+    }
+    const tcb = new Tcb(this, createCongestionControl(listener.congestion)!);
+    const flow = tcb.flow;
+    flow.protocol = IPPROTO_TCP;
+    flow.version = packet.version;
+    flow.l0 = packet.dst0;
+    flow.l1 = packet.dst1;
+    flow.l2 = packet.dst2;
+    flow.l3 = packet.dst3;
+    flow.r0 = packet.src0;
+    flow.r1 = packet.src1;
+    flow.r2 = packet.src2;
+    flow.r3 = packet.src3;
+    tcb.localPort = segment.dstPort;
+    tcb.remotePort = segment.srcPort;
+    listener.prepare(tcb);
+    if (this.ip.route(flow) < 0) {
+      counters.ListenDrops++;
+      return;
+    }
+    this.insert(tcb);
+    listener.halfOpen.add(tcb);
+    tcb.listener = listener;
+    openPassive(tcb, segment);
+  }
+
+  #findListener(packet: IpPacket, segment: Segment): TcpListener | null {
+    const table = this.#listenTable;
+    const port = portPair(segment.dstPort, 0);
+    const v4 = packet.version === 4;
+    let entry = table.find(packet.dst0, packet.dst1, packet.dst2, packet.dst3, 0, 0, 0, 0, port);
+    if (entry < 0 && v4) entry = table.find(0, 0, MAPPED, 0, 0, 0, 0, 0, port);
+    if (entry < 0) {
+      entry = table.find(0, 0, 0, 0, 0, 0, 0, 0, port);
+      // `::` with IPV6_V6ONLY is not for IPv4.
+      if (entry >= 0 && v4 && this.#listeners[table.values[entry]!]![0]!.v6only) entry = -1;
+    }
+    if (entry < 0) return null;
+    const group = this.#listeners[table.values[entry]!]!;
+    if (group.length === 1) return group[0]!;
+    // SO_REUSEPORT: spread by the flow, so that a repeated SYN finds the same one.
+    const hash = Math.imul(packet.src3 ^ packet.src1 ^ (segment.srcPort << 16), 0x9e3779b1) >>> 16;
+    return group[hash % group.length]!;
+  }
+
+  /** Returns whether the segment is done with; false lets a new SYN open a new connection (MAY-2). */
+  #inputTimeWait(segment: Segment, entry: number, row: number): boolean {
+    const table = this.#timeWait;
+    const flags = segment.flags;
+    const rcvNxt = table.rcvNxt(row) as Seq;
+    if ((flags & RST) !== 0) {
+      // Exact only (RFC 5961 3.2).
+      if (segment.seq === rcvNxt) this.#endTimeWait(entry, row);
+      return true;
+    }
+    if ((flags & (SYN | ACK)) === SYN) {
+      const newer = segment.hasTimestamps && table.timestamps(row)
+        ? ((segment.tsVal - table.tsRecent(row)) | 0) > 0 || seqGt(segment.seq, rcvNxt) && segment.tsVal === table.tsRecent(row)
+        : seqGt(segment.seq, rcvNxt);
+      if (newer) {
+        this.counters.TimeWaitReuses++;
+        this.#endTimeWait(entry, row);
+        return false;
+      }
+    }
+    if (segment.segLen === 0 && segment.seq === rcvNxt) return true;
+    this.#stateless.acknowledge(segment, table.sndNxt(row), rcvNxt, table.window(row), table.tos(row), table.timestamps(row),
+      (this.nowMs + table.tsOffset(row)) | 0, table.tsRecent(row));
+    this.counters.OutSegs++;
+    return true;
+  }
+
+  #endTimeWait(entry: number, row: number): void {
+    this.#timeWait.remove(row);
+    this.#flows.remove(entry);
+  }
+
+  // ------------------------------------------------------------------------ what the engine asks
+
+  pend(tcb: Tcb): void {
+    if (tcb.pending) return;
+    tcb.pending = true;
+    this.#pending.push(tcb);
+  }
+
+  arm(tcb: Tcb, atMs: number): void {
+    if (tcb.wheelSlot >= 0 && ((tcb.firesAt - atMs) | 0) <= 0) return;
+    this.#wheel.set(tcb, atMs);
+    this.#wakeAt(atMs);
+  }
+
+  reset(segment: Segment): void {
+    if (this.#stateless.reset(segment)) {
+      this.counters.OutRsts++;
+      this.counters.OutSegs++;
+    }
+  }
+
+  established(tcb: Tcb): void {
+    const listener = tcb.listener as TcpListener | null;
+    if (listener === null) return;
+    tcb.listener = null;
+    listener.halfOpen.delete(tcb);
+    listener.queue.push(tcb);
+    this.noteReady(listener);
+  }
+
+  /** The listener's owner is to be told at the end of the turn. */
+  noteReady(listener: TcpListener): void {
+    if (listener.noted) return;
+    listener.noted = true;
+    this.#readyListeners.push(listener);
+  }
+
+  closed(tcb: Tcb): void {
+    if (tcb.listener !== null) {
+      tcb.listener.halfOpen.delete(tcb);
+      tcb.listener = null;
+    }
+    this.#forget(tcb);
+    if (tcb.entry >= 0) {
+      this.#flows.remove(tcb.entry);
+      tcb.entry = -1;
+    }
+  }
+
+  timeWait(tcb: Tcb): void {
+    const entry = tcb.entry;
+    this.#forget(tcb);
+    tcb.entry = -1;
+    if (entry < 0) return;
+    const config = this.config;
+    if (config.timeWaitMs === 0 || config.maxTimeWait === 0) {
+      this.#flows.remove(entry);
+      return;
+    }
+    if (this.#timeWait.size >= config.maxTimeWait) {
+      this.counters.TimeWaitOverflows++;
+      const oldest = this.#timeWait.oldestEntry;
+      this.#endTimeWait(oldest, -2 - this.#flows.values[oldest]!);
+    }
+    const expiresMs = (this.nowMs + config.timeWaitMs) | 0;
+    const window = Math.min(tcb.rcvWnd >> Math.max(tcb.rcvWscale, 0), 0xffff);
+    const row = this.#timeWait.add(entry, expiresMs, tcb.sndNxt, tcb.rcvNxt, window, tcb.timestamps, tcb.tsRecent, tcb.tsOffset,
+      tcb.flow.tos, tcb.flow.ttl);
+    this.#flows.values[entry] = -2 - row;
+    this.#wakeAt(expiresMs);
+  }
+
+  initialSequence(tcb: Tcb): Seq {
+    const flow = tcb.flow;
+    return this.#secrets.isn(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3,
+      portPair(tcb.localPort, tcb.remotePort), this.nowUs >> 2);
+  }
+
+  timestampOffset(tcb: Tcb): number {
+    const flow = tcb.flow;
+    return this.#secrets.timestampOffset(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3);
+  }
+
+  // -------------------------------------------------------------------------- connection table
+
+  /** Takes the TCB, whose addresses and ports are set, into the table. False when that flow exists. */
+  insert(tcb: Tcb): boolean {
+    const flow = tcb.flow;
+    const ports = portPair(tcb.localPort, tcb.remotePort);
+    const present = this.#flows.find(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, ports);
+    if (present >= 0) return false;
+    const index = this.#freeTcbs.length > 0 ? this.#freeTcbs.pop()! : this.#tcbs.length;
+    this.#tcbs[index] = tcb;
+    tcb.entry = this.#flows.insert(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, ports, index);
+    return true;
+  }
+
+  /** The TCB leaves the table's list and the wheel; its flow entry stays. */
+  #forget(tcb: Tcb): void {
+    this.#wheel.remove(tcb);
+    if (this.#last === tcb) this.#last = null;
+    if (tcb.entry >= 0) {
+      const index = this.#flows.values[tcb.entry]!;
+      if (index >= 0) {
+        this.#tcbs[index] = null;
+        this.#freeTcbs.push(index);
+      }
+    }
+  }
+
+  /** Connections and half-open ones, without those in TIME-WAIT. */
+  get connections(): number {
+    return this.#tcbs.length - this.#freeTcbs.length;
+  }
+
+  get timeWaits(): number {
+    return this.#timeWait.size;
+  }
+
+  /** Calls `visit` for every TCB in the table. */
+  forEach(visit: (tcb: Tcb) => void): void {
+    for (const tcb of this.#tcbs.slice()) if (tcb !== null) visit(tcb);
+  }
+
+  forEachListener(visit: (listener: TcpListener) => void): void {
+    for (const group of this.#listeners) if (group !== undefined) for (const listener of group.slice()) visit(listener);
+  }
+
+  /**
+   * An ephemeral port for a connection to this remote end (RFC 6056 3.3.3): a keyed hash of the
+   * destination, and a counter, so that successive connections get successive ports that others cannot
+   * guess. -EADDRNOTAVAIL when all are in use.
+   */
+  pickPort(tcb: Tcb): number {
+    const flow = tcb.flow;
+    const start = this.#secrets.portOffset(flow.r0, flow.r1, flow.r2, flow.r3, tcb.remotePort);
+    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
+      const port = EPHEMERAL_FIRST + ((start + this.#portCounter++) % EPHEMERAL_COUNT);
+      if (this.ports.inUse(port)) continue;
+      const taken = this.#flows.find(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3,
+        portPair(port, tcb.remotePort));
+      if (taken < 0) return port;
+    }
+    return -EADDRNOTAVAIL;
+  }
+
+  addListener(listener: TcpListener): void {
+    const table = this.#listenTable;
+    const port = portPair(listener.port, 0);
+    const entry = table.find(listener.b0, listener.b1, listener.b2, listener.b3, 0, 0, 0, 0, port);
+    if (entry >= 0) {
+      this.#listeners[table.values[entry]!]!.push(listener);
+      return;
+    }
+    let index = 0;
+    while (this.#listeners[index] !== undefined && this.#listeners[index]!.length > 0) index++;
+    this.#listeners[index] = [listener];
+    table.insert(listener.b0, listener.b1, listener.b2, listener.b3, 0, 0, 0, 0, port, index);
+  }
+
+  /** Stops listening: what is half open or not yet accepted is reset. */
+  removeListener(listener: TcpListener): void {
+    const table = this.#listenTable;
+    const entry = table.find(listener.b0, listener.b1, listener.b2, listener.b3, 0, 0, 0, 0, portPair(listener.port, 0));
+    listener.closed = true;
+    if (entry >= 0) {
+      const group = this.#listeners[table.values[entry]!]!;
+      const at = group.indexOf(listener);
+      if (at >= 0) group.splice(at, 1);
+      if (group.length === 0) table.remove(entry);
+    }
+    for (const tcb of [...listener.halfOpen, ...listener.queue]) abortTcb(tcb);
+    listener.queue.length = 0;
+  }
+
+  // ------------------------------------------------------------------------------------- turns
+
+  /** A `send` found no memory: POLLOUT is told when there is some again. */
+  starve(tcb: Tcb): void {
+    this.#starved.add(tcb);
+  }
+
+  #feedStarved(): void {
+    for (const tcb of this.#starved) {
+      tcb.events |= POLLOUT;
+      this.pend(tcb);
+    }
+    this.#starved.clear();
+  }
+
+  /** The end of the turn: tells owners, settles, and produces output until nothing is left to do. */
+  drain(): void {
+    const tx = this.ip.tx;
+    if (this.#starved.size > 0 && this.memory.freeBlocks > ENOUGH_BLOCKS) this.#feedStarved();
+    for (;;) {
+      if (this.#readyListeners.length > 0) this.#tellListeners();
+      if (this.#pending.length === 0) return;
+      const pending = this.#pending;
+      for (let i = 0; i < pending.length; i++) {
+        if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) {
+          this.#flush();
+          if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) {
+            // The link takes no more: the rest waits until it does (`Link` calls `writable`).
+            this.#stall(i);
+            return;
+          }
+        }
+        const tcb = pending[i]!;
+        if (tcb.events !== 0) this.#tell(tcb);
+        if (this.#readyListeners.length > 0) this.#tellListeners();
+        tcb.pending = false;
+        settle(tcb);
+        tcpOutput(tcb);
+      }
+      pending.length = 0;
+    }
+  }
+
+  /** Output of `#pending[from …]` waits, but nobody is kept from hearing and no slab is kept from being reused. */
+  #stall(from: number): void {
+    this.#pending.splice(0, from);
+    for (let i = 0; i < this.#pending.length; i++) {
+      const tcb = this.#pending[i]!;
+      if (tcb.events !== 0) this.#tell(tcb);
+      settle(tcb);
+    }
+    if (this.#readyListeners.length > 0) this.#tellListeners();
+  }
+
+  #tell(tcb: Tcb): void {
+    const events = tcb.events;
+    tcb.events = 0;
+    const owner = tcb.owner;
+    if (owner === null) return;
+    try {
+      owner.ready(tcb, events);
+    } catch (error) {
+      reportLater(error);
+    }
+  }
+
+  #tellListeners(): void {
+    const ready = this.#readyListeners;
+    this.#readyListeners = [];
+    for (const listener of ready) {
+      listener.noted = false;
+      if (listener.closed || listener.queue.length === 0) continue;
+      try {
+        listener.ready();
+      } catch (error) {
+        reportLater(error);
+      }
+    }
+  }
+
+  /** Time has passed: fires timers, ends TIME-WAITs. */
+  advance(): void {
+    this.#wheel.advance(this.nowMs, this.#fire);
+    for (let entry = this.#timeWait.expire(this.nowMs); entry >= 0; entry = this.#timeWait.expire(this.nowMs)) {
+      this.#flows.remove(entry);
+    }
+  }
+
+  /** Milliseconds until `advance` may have something to do, or -1. */
+  nextIn(): number {
+    const wheel = this.#wheel.nextIn();
+    if (this.#timeWait.size === 0) return wheel;
+    const expires = Math.max((this.#timeWait.nextMs - this.nowMs) | 0, 1);
+    return wheel < 0 ? expires : Math.min(wheel, expires);
+  }
+
+  // -------------------------------------------------------------------------------------- ICMP
+
+  icmpError(error: IcmpError): boolean {
+    if (error.length < 8) return false;
+    const localPort = error.view.getUint16(error.offset);
+    const remotePort = error.view.getUint16(error.offset + 2);
+    const entry = this.#flows.find(error.src0, error.src1, error.src2, error.src3, error.dst0, error.dst1, error.dst2, error.dst3,
+      portPair(localPort, remotePort));
+    const value = entry < 0 ? -1 : this.#flows.values[entry]!;
+    if (value < 0) {
+      this.counters.IcmpErrorsIgnored++;
+      return false;
+    }
+    return tcpIcmpError(this.#tcbs[value]!, error);
+  }
+
+  pathMtuChanged(r0: number, r1: number, r2: number, r3: number): void {
+    for (const tcb of this.#tcbs) {
+      if (tcb === null || tcb.state === CLOSED) continue;
+      const flow = tcb.flow;
+      if (flow.r3 === r3 && flow.r2 === r2 && flow.r1 === r1 && flow.r0 === r0) tcpPathMtu(tcb);
+    }
+  }
+}
+
+/** An application's callback threw: that is the application's, and must not disturb the stack. */
+function reportLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

@@ -1,0 +1,601 @@
+/** The low-level TCP socket of the kernel-style TCP: `BsdSocket` (lib/socket.ts) on TCBs and listeners. */
+
+import {
+  EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, EBADF, EINPROGRESS, EINVAL, EISCONN, ENETUNREACH, ENOPROTOOPT, ENOTCONN, EPIPE,
+} from '../errno.ts';
+import {
+  AF_INET, AF_INET6, IP_TOS, IP_TTL, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPV6_TCLASS, IPV6_UNICAST_HOPS, IPV6_V6ONLY, MSG_MORE,
+  MSG_PEEK, MSG_TRUNC, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_ACCEPTCONN, SO_ERROR,
+  SO_KEEPALIVE, SO_LINGER, SO_OOBINLINE, SO_RCVBUF, SO_REUSEADDR, SO_REUSEPORT, SO_SNDBUF, SO_TYPE, SOCK_STREAM, SOL_SOCKET,
+  TCP_CONGESTION, TCP_CORK, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_MAXSEG, TCP_NODELAY, TCP_QUICKACK, TCP_SYNCNT,
+  TCP_USER_TIMEOUT,
+} from '../socket.ts';
+import type { BsdSocket, SocketAddress, TcpInfo } from '../socket.ts';
+import { createCongestionControl } from '../tcp/congestion/congestion-control.ts';
+import { MAX_BUFFER, MIN_BUFFER } from '../tcp/config.ts';
+import { tcpInfo } from '../tcp/info.ts';
+import { discardReceived, abortTcb, closeTcb, openActive, queueData, shutdownSend } from '../tcp/user.ts';
+import { readBytes } from '../tcp/receive.ts';
+import { CLOSED, CLOSE_WAIT, ESTABLISHED, SYN_RECEIVED, SYN_SENT } from '../tcp/states.ts';
+import { Tcb } from '../tcp/tcb.ts';
+import type { TcbOwner } from '../tcp/tcb.ts';
+import { armKeepalive } from '../tcp/timers.ts';
+import { updateSndMss } from '../tcp/output.ts';
+import { formatAddress, isMapped, MAPPED, parseAddress } from '../wire/address.ts';
+import type { AddressWords } from '../wire/address.ts';
+import type { PortUser } from './ports.ts';
+import type { TcpHost } from './tcp-host.ts';
+import { TcpListener } from './tcp-listener.ts';
+
+const LOOPBACK_V4 = 0x7f000001;
+
+/** Options set before there is a TCB, and handed on by a listener. */
+class SocketOptions {
+  rcvbuf = 0;
+  sndbuf = 0;
+  noDelay = false;
+  keepAlive = false;
+  keepIdleMs = 0;
+  keepIntervalMs = 0;
+  keepCount = 0;
+  userTimeoutMs = 0;
+  maxSegment = 0;
+  synRetries = -1;
+  tos = 0;
+  ttl = 64;
+  congestion = '';
+}
+
+export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
+  readonly #host: TcpHost;
+  readonly #domain: number;
+  /** Made when an option is set; most sockets set none. */
+  #options: SocketOptions | null = null;
+  #tcb: Tcb | null = null;
+  #listener: TcpListener | null = null;
+  /** Bound port, 0 when not bound; and whether PortBindings knows of it. */
+  #port = 0;
+  #bound = false;
+  #closed = false;
+  #lingerSeconds = -1;
+  #readShut = false;
+  /** The user has asked to keep the process alive; there is something to keep it alive for. */
+  #wanted = true;
+  #active = false;
+  onready: ((events: number) => void) | null = null;
+  /** PortUser */
+  b0 = 0;
+  b1 = 0;
+  b2 = 0;
+  b3 = 0;
+  v6only = false;
+  reuseAddress = false;
+  reusePort = false;
+
+  constructor(host: TcpHost, domain: number) {
+    this.#host = host;
+    this.#domain = domain;
+    if (domain === AF_INET) this.b2 = MAPPED;
+  }
+
+  get listening(): boolean {
+    return this.#listener !== null;
+  }
+
+  // -------------------------------------------------------------------------------- addresses
+
+  /** Parses `address` for this socket's family; '' is any. Null when it is malformed or of the other family. */
+  #parse(address: string): AddressWords | null {
+    if (address === '') return { w0: 0, w1: 0, w2: this.#domain === AF_INET ? MAPPED : 0, w3: 0 };
+    const words = parseAddress(address);
+    if (words === null) return null;
+    if (this.#domain === AF_INET && !isMapped(words.w0, words.w1, words.w2)) return null;
+    return words;
+  }
+
+  bind(address: string, port: number): number {
+    if (this.#closed) return -EBADF;
+    if (this.#bound || this.#tcb !== null || this.#listener !== null) return -EINVAL;
+    if (!Number.isInteger(port) || port < 0 || port > 0xffff) return -EINVAL;
+    const words = this.#parse(address);
+    if (words === null) return parseAddress(address) === null ? -EINVAL : -EAFNOSUPPORT;
+    const any = words.w0 === 0 && words.w1 === 0 && words.w3 === 0 && (words.w2 === 0 || words.w2 === MAPPED);
+    if (!any && !this.#host.ip.isLocal(words.w0, words.w1, words.w2, words.w3)) return -EADDRNOTAVAIL;
+    this.b0 = words.w0;
+    this.b1 = words.w1;
+    this.b2 = words.w2;
+    this.b3 = words.w3;
+    const ports = this.#host.ports;
+    if (port === 0) {
+      port = ports.pick(this);
+      if (port < 0) return port;
+    } else {
+      const conflict = ports.check(this, port);
+      if (conflict < 0) return conflict;
+    }
+    ports.add(this, port);
+    this.#port = port;
+    this.#bound = true;
+    return 0;
+  }
+
+  listen(backlog: number): number {
+    if (this.#closed) return -EBADF;
+    if (this.#tcb !== null) return -EINVAL;
+    if (this.#listener !== null) {
+      this.#listener.backlog = Math.max(backlog, 1);
+      return 0;
+    }
+    if (!this.#bound) {
+      const result = this.bind('', 0);
+      if (result < 0) return result;
+    }
+    const listener = new TcpListener(
+      { w0: this.b0, w1: this.b1, w2: this.b2, w3: this.b3 }, this.#port, this.v6only, backlog,
+      this.#options?.congestion || this.#host.config.congestion, (tcb) => this.#prepare(tcb), () => this.#listenerReady(),
+    );
+    this.#listener = listener;
+    // Now that it listens, address reuse no longer excuses sharing the port with another listener.
+    if (this.#host.ports.check(this, this.#port) < 0) {
+      this.#listener = null;
+      return -EADDRINUSE;
+    }
+    this.#host.addListener(listener);
+    this.#activate();
+    return 0;
+  }
+
+  accept(): BsdSocket | number {
+    if (this.#closed) return -EBADF;
+    const listener = this.#listener;
+    if (listener === null) return -EINVAL;
+    const tcb = listener.queue.shift();
+    if (tcb === undefined) return -EAGAIN;
+    const socket = new TcpSocket(this.#host, this.#domain);
+    socket.#tcb = tcb;
+    socket.#port = tcb.localPort;
+    tcb.owner = socket;
+    socket.#activate();
+    return socket;
+  }
+
+  connect(address: string, port: number): number {
+    if (this.#closed) return -EBADF;
+    if (this.#listener !== null) return -EISCONN;
+    if (this.#tcb !== null) return this.#tcb.state === SYN_SENT || this.#tcb.state === SYN_RECEIVED ? -EALREADY : -EISCONN;
+    if (!Number.isInteger(port) || port < 0 || port > 0xffff) return -EINVAL;
+    const remote = this.#parse(address);
+    if (remote === null) return parseAddress(address) === null ? -EINVAL : -EAFNOSUPPORT;
+    if (port === 0) return -EADDRNOTAVAIL;
+    const host = this.#host;
+    if (host.connections >= host.config.maxConnections) return -EAGAIN;
+    const mapped = isMapped(remote.w0, remote.w1, remote.w2);
+    if (mapped && remote.w3 === 0) remote.w3 = LOOPBACK_V4;
+    else if (!mapped && (remote.w0 | remote.w1 | remote.w2 | remote.w3) === 0) remote.w3 = 1;
+    if (host.ip.isToMany(remote.w0, remote.w1, remote.w2, remote.w3)) return -ENETUNREACH;
+    const tcb = new Tcb(host, createCongestionControl(this.#options?.congestion || host.config.congestion)!);
+    this.#prepare(tcb);
+    const flow = tcb.flow;
+    flow.protocol = IPPROTO_TCP;
+    flow.version = mapped ? 4 : 6;
+    flow.r0 = remote.w0;
+    flow.r1 = remote.w1;
+    flow.r2 = remote.w2;
+    flow.r3 = remote.w3;
+    if (this.#bound && (this.b0 | this.b1 | this.b3) !== 0) {
+      if (isMapped(this.b0, this.b1, this.b2) !== mapped) return -ENETUNREACH;
+      flow.l0 = this.b0;
+      flow.l1 = this.b1;
+      flow.l2 = this.b2;
+      flow.l3 = this.b3;
+    } else if (mapped) {
+      flow.l2 = MAPPED;
+    }
+    host.turn.enter();
+    const result = this.#open(tcb, port);
+    host.turn.leave();
+    return result;
+  }
+
+  #open(tcb: Tcb, port: number): number {
+    const host = this.#host;
+    const routed = host.ip.route(tcb.flow);
+    if (routed < 0) return routed;
+    tcb.remotePort = port;
+    if (this.#bound) {
+      tcb.localPort = this.#port;
+    } else {
+      const local = host.pickPort(tcb);
+      if (local < 0) return local;
+      tcb.localPort = local;
+    }
+    if (!host.insert(tcb)) return this.#bound ? -EADDRNOTAVAIL : -EADDRINUSE;
+    this.#port = tcb.localPort;
+    this.#tcb = tcb;
+    tcb.owner = this;
+    this.#activate();
+    openActive(tcb);
+    return -EINPROGRESS;
+  }
+
+  getsockname(): SocketAddress | null {
+    const tcb = this.#tcb;
+    if (tcb !== null) return this.#address(tcb.flow.l0, tcb.flow.l1, tcb.flow.l2, tcb.flow.l3, tcb.localPort);
+    return this.#address(this.b0, this.b1, this.b2, this.b3, this.#port);
+  }
+
+  getpeername(): SocketAddress | null {
+    const tcb = this.#tcb;
+    if (tcb === null || tcb.state === SYN_SENT) return null;
+    return this.#address(tcb.flow.r0, tcb.flow.r1, tcb.flow.r2, tcb.flow.r3, tcb.remotePort);
+  }
+
+  /** An AF_INET6 socket shows IPv4 addresses in mapped form, as Linux does. */
+  #address(w0: number, w1: number, w2: number, w3: number, port: number): SocketAddress {
+    const text = formatAddress(w0, w1, w2, w3);
+    if (this.#domain === AF_INET) return { address: text, port, family: 'IPv4' };
+    return { address: isMapped(w0, w1, w2) ? `::ffff:${text}` : text, port, family: 'IPv6' };
+  }
+
+  // ------------------------------------------------------------------------------------- data
+
+  send(from: Uint8Array, offset: number, length: number, flags = 0): number {
+    const tcb = this.#tcb;
+    if (this.#closed) return -EBADF;
+    if (tcb === null) return -ENOTCONN;
+    if (tcb.error !== 0) return this.#takeError(tcb);
+    if (tcb.finQueued || tcb.state === CLOSED) return -EPIPE;
+    if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) {
+      tcb.wantWrite = true;
+      return -EAGAIN;
+    }
+    if (length === 0) return 0;
+    const host = this.#host;
+    const room = tcb.sndbufLimit - tcb.sndQueued;
+    host.turn.enter();
+    const taken = queueData(tcb, from, offset, length, (flags & MSG_MORE) !== 0);
+    host.turn.leave();
+    if (taken < length) {
+      tcb.wantWrite = true;
+      if (taken < room) host.starve(tcb);
+      return taken > 0 ? taken : -EAGAIN;
+    }
+    tcb.wantWrite = false;
+    return taken;
+  }
+
+  recv(to: Uint8Array, offset: number, length: number, flags = 0): number {
+    const tcb = this.#tcb;
+    if (this.#closed) return -EBADF;
+    if (tcb === null) return -ENOTCONN;
+    if (tcb.rcvStored + tcb.rcvLent > 0) {
+      if (length === 0) return 0;
+      const peek = (flags & MSG_PEEK) !== 0;
+      const turn = this.#host.turn;
+      turn.enter();
+      const taken = readBytes(tcb, (flags & MSG_TRUNC) !== 0 ? null : to, offset, length, !peek);
+      // Room has been made: the peer may have to hear of it.
+      if (!peek) this.#host.pend(tcb);
+      turn.leave();
+      return taken;
+    }
+    if (tcb.error !== 0) return this.#takeError(tcb);
+    if (tcb.finReceived || tcb.state === CLOSED || this.#readShut) return 0;
+    if (tcb.state === SYN_SENT) return -ENOTCONN;
+    return -EAGAIN;
+  }
+
+  get available(): number {
+    return this.#tcb === null ? 0 : this.#tcb.rcvStored + this.#tcb.rcvLent;
+  }
+
+  get writable(): number {
+    const tcb = this.#tcb;
+    if (tcb === null || tcb.state < ESTABLISHED || tcb.finQueued) return 0;
+    return Math.max(tcb.sndbufLimit - tcb.sndQueued, 0);
+  }
+
+  #takeError(tcb: Tcb): number {
+    const error = tcb.error;
+    tcb.error = 0;
+    return -error;
+  }
+
+  // ----------------------------------------------------------------------------------- ending
+
+  shutdown(how: number): number {
+    if (this.#closed) return -EBADF;
+    const tcb = this.#tcb;
+    if (tcb === null || tcb.state === CLOSED || tcb.state === SYN_SENT) return -ENOTCONN;
+    if (how !== SHUT_RD && how !== SHUT_WR && how !== SHUT_RDWR) return -EINVAL;
+    const turn = this.#host.turn;
+    turn.enter();
+    if (how !== SHUT_WR) {
+      this.#readShut = true;
+      tcb.rcvShutdown = true;
+      discardReceived(tcb);
+      tcb.rcvRead = tcb.rcvNxt;
+    }
+    if (how !== SHUT_RD) shutdownSend(tcb);
+    turn.leave();
+    return 0;
+  }
+
+  close(): number {
+    if (this.#closed) return -EBADF;
+    this.#end(this.#lingerSeconds === 0 ? abortTcb : closeTcb);
+    return 0;
+  }
+
+  abort(): number {
+    if (this.#closed) return -EBADF;
+    this.#end(abortTcb);
+    return 0;
+  }
+
+  #end(how: (tcb: Tcb) => void): void {
+    const host = this.#host;
+    this.#closed = true;
+    this.onready = null;
+    this.#deactivate();
+    host.turn.enter();
+    if (this.#listener !== null) host.removeListener(this.#listener);
+    if (this.#tcb !== null) how(this.#tcb);
+    if (this.#bound) host.ports.remove(this, this.#port);
+    host.turn.leave();
+  }
+
+  // -------------------------------------------------------------------------------- readiness
+
+  poll(): number {
+    const listener = this.#listener;
+    if (listener !== null) return listener.queue.length > 0 ? POLLIN : 0;
+    const tcb = this.#tcb;
+    if (tcb === null) return POLLOUT | POLLHUP;
+    let events = 0;
+    if (tcb.error !== 0) events |= POLLERR;
+    if (tcb.rcvStored + tcb.rcvLent > 0) events |= POLLIN;
+    if (tcb.urgent) events |= POLLPRI;
+    if (tcb.finReceived || this.#readShut || tcb.state === CLOSED) events |= POLLIN | POLLRDHUP;
+    if (tcb.state === CLOSED || tcb.finReceived && tcb.finQueued) events |= POLLHUP;
+    if (tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT) {
+      if (tcb.sndbufLimit > tcb.sndQueued) events |= POLLOUT;
+    } else if (tcb.finQueued || tcb.state === CLOSED) {
+      events |= POLLOUT;
+    }
+    return events;
+  }
+
+  /** TcbOwner: the host tells at the end of the turn. */
+  ready(_tcb: Tcb, events: number): void {
+    this.onready?.(events);
+  }
+
+  #listenerReady(): void {
+    this.onready?.(POLLIN);
+  }
+
+  // ---------------------------------------------------------------------------------- options
+
+  #prepare(tcb: Tcb): void {
+    const options = this.#options;
+    if (options === null) return;
+    if (options.rcvbuf > 0) {
+      tcb.rcvbufLimit = options.rcvbuf;
+      tcb.rcvbufLocked = true;
+    }
+    if (options.sndbuf > 0) {
+      tcb.sndbufLimit = options.sndbuf;
+      tcb.sndbufLocked = true;
+    }
+    tcb.noDelay = options.noDelay;
+    tcb.keepAlive = options.keepAlive;
+    if (options.keepIdleMs > 0) tcb.keepIdleMs = options.keepIdleMs;
+    if (options.keepIntervalMs > 0) tcb.keepIntervalMs = options.keepIntervalMs;
+    if (options.keepCount > 0) tcb.keepCount = options.keepCount;
+    tcb.userTimeoutMs = options.userTimeoutMs;
+    tcb.userMss = options.maxSegment;
+    if (options.synRetries >= 0) tcb.synRetries = options.synRetries;
+    tcb.flow.tos = options.tos;
+    tcb.flow.ttl = options.ttl;
+  }
+
+  getsockopt(level: number, option: number): number | string | TcpInfo {
+    if (this.#closed) return -EBADF;
+    const tcb = this.#tcb;
+    const options = this.#options;
+    const config = this.#host.config;
+    if (level === SOL_SOCKET) {
+      switch (option) {
+        case SO_ERROR: return tcb === null || tcb.error === 0 ? 0 : -this.#takeError(tcb);
+        case SO_TYPE: return SOCK_STREAM;
+        case SO_ACCEPTCONN: return this.#listener !== null ? 1 : 0;
+        case SO_REUSEADDR: return this.reuseAddress ? 1 : 0;
+        case SO_REUSEPORT: return this.reusePort ? 1 : 0;
+        case SO_KEEPALIVE: return (tcb?.keepAlive ?? options?.keepAlive ?? false) ? 1 : 0;
+        case SO_LINGER: return this.#lingerSeconds;
+        case SO_OOBINLINE: return 1;
+        case SO_RCVBUF: return tcb?.rcvbufLimit ?? (options?.rcvbuf || config.rcvbufInitial);
+        case SO_SNDBUF: return tcb?.sndbufLimit ?? (options?.sndbuf || config.sndbufInitial);
+      }
+    } else if (level === IPPROTO_TCP) {
+      switch (option) {
+        case TCP_NODELAY: return (tcb?.noDelay ?? options?.noDelay ?? false) ? 1 : 0;
+        case TCP_MAXSEG: return tcb !== null && tcb.state >= ESTABLISHED ? tcb.sndMss : options?.maxSegment || 536;
+        case TCP_CORK: return tcb?.corked ? 1 : 0;
+        case TCP_KEEPIDLE: return Math.round((tcb?.keepIdleMs ?? (options?.keepIdleMs || config.keepIdleMs)) / 1000);
+        case TCP_KEEPINTVL: return Math.round((tcb?.keepIntervalMs ?? (options?.keepIntervalMs || config.keepIntervalMs)) / 1000);
+        case TCP_KEEPCNT: return tcb?.keepCount ?? (options?.keepCount || config.keepCount);
+        case TCP_SYNCNT: return tcb?.synRetries ?? (options !== null && options.synRetries >= 0 ? options.synRetries : config.synRetries);
+        case TCP_QUICKACK: return tcb !== null && tcb.quickAcks > 0 ? 1 : 0;
+        case TCP_USER_TIMEOUT: return tcb?.userTimeoutMs ?? options?.userTimeoutMs ?? 0;
+        case TCP_CONGESTION: return tcb?.congestion.name ?? (options?.congestion || config.congestion);
+        case TCP_INFO: return tcb === null ? -ENOTCONN : tcpInfo(tcb);
+      }
+    } else if (level === IPPROTO_IP) {
+      switch (option) {
+        case IP_TOS: return tcb?.flow.tos ?? options?.tos ?? 0;
+        case IP_TTL: return tcb?.flow.ttl ?? options?.ttl ?? 64;
+      }
+    } else if (level === IPPROTO_IPV6) {
+      switch (option) {
+        case IPV6_V6ONLY: return this.v6only ? 1 : 0;
+        case IPV6_TCLASS: return tcb?.flow.tos ?? options?.tos ?? 0;
+        case IPV6_UNICAST_HOPS: return tcb?.flow.ttl ?? options?.ttl ?? 64;
+      }
+    }
+    return -ENOPROTOOPT;
+  }
+
+  setsockopt(level: number, option: number, value: number | string): number {
+    if (this.#closed) return -EBADF;
+    const options = (this.#options ??= new SocketOptions());
+    const tcb = this.#tcb;
+    if (level === IPPROTO_TCP && option === TCP_CONGESTION) {
+      const congestion = typeof value === 'string' ? createCongestionControl(value) : undefined;
+      if (congestion === undefined) return -ENOPROTOOPT;
+      options.congestion = String(value);
+      if (tcb !== null) tcb.congestion = congestion;
+      if (this.#listener !== null) this.#listener.congestion = options.congestion;
+      return 0;
+    }
+    if (typeof value !== 'number' || !Number.isInteger(value)) return -EINVAL;
+    const turn = this.#host.turn;
+    turn.enter();
+    const result = this.#setNumber(options, tcb, level, option, value);
+    turn.leave();
+    return result;
+  }
+
+  #setNumber(options: SocketOptions, tcb: Tcb | null, level: number, option: number, value: number): number {
+    if (level === SOL_SOCKET) {
+      switch (option) {
+        case SO_REUSEADDR:
+          this.reuseAddress = value !== 0;
+          return 0;
+        case SO_REUSEPORT:
+          this.reusePort = value !== 0;
+          return 0;
+        case SO_OOBINLINE:
+          return 0;
+        case SO_LINGER:
+          if (value < -1) return -EINVAL;
+          this.#lingerSeconds = value;
+          return 0;
+        case SO_RCVBUF:
+          if (value < 1) return -EINVAL;
+          options.rcvbuf = Math.min(Math.max(value, MIN_BUFFER), MAX_BUFFER);
+          break;
+        case SO_SNDBUF:
+          if (value < 1) return -EINVAL;
+          options.sndbuf = Math.min(Math.max(value, MIN_BUFFER), MAX_BUFFER);
+          break;
+        case SO_KEEPALIVE:
+          options.keepAlive = value !== 0;
+          break;
+        default:
+          return -ENOPROTOOPT;
+      }
+    } else if (level === IPPROTO_TCP) {
+      switch (option) {
+        case TCP_NODELAY:
+          options.noDelay = value !== 0;
+          break;
+        case TCP_MAXSEG:
+          if (value < 88 || value > 65_495) return -EINVAL;
+          options.maxSegment = value;
+          break;
+        case TCP_KEEPIDLE:
+          if (value < 1 || value > 32_767) return -EINVAL;
+          options.keepIdleMs = value * 1000;
+          break;
+        case TCP_KEEPINTVL:
+          if (value < 1 || value > 32_767) return -EINVAL;
+          options.keepIntervalMs = value * 1000;
+          break;
+        case TCP_KEEPCNT:
+          if (value < 1 || value > 127) return -EINVAL;
+          options.keepCount = value;
+          break;
+        case TCP_SYNCNT:
+          if (value < 1 || value > 127) return -EINVAL;
+          options.synRetries = value;
+          break;
+        case TCP_USER_TIMEOUT:
+          if (value < 0) return -EINVAL;
+          options.userTimeoutMs = value;
+          break;
+        case TCP_CORK:
+          if (tcb === null) return -ENOTCONN;
+          tcb.corked = value !== 0;
+          this.#host.pend(tcb);
+          return 0;
+        case TCP_QUICKACK:
+          if (tcb === null) return -ENOTCONN;
+          tcb.quickAcks = value !== 0 ? 16 : 0;
+          if (value !== 0 && tcb.rcvUnacked > 0) tcb.ackNow = true;
+          this.#host.pend(tcb);
+          return 0;
+        default:
+          return -ENOPROTOOPT;
+      }
+    } else if (level === IPPROTO_IP && option === IP_TOS || level === IPPROTO_IPV6 && option === IPV6_TCLASS) {
+      if (value < 0 || value > 255) return -EINVAL;
+      // The ECN bits are TCP's own.
+      options.tos = value & 0xfc;
+    } else if (level === IPPROTO_IP && option === IP_TTL || level === IPPROTO_IPV6 && option === IPV6_UNICAST_HOPS) {
+      if (value < 1 || value > 255) return -EINVAL;
+      options.ttl = value;
+    } else if (level === IPPROTO_IPV6 && option === IPV6_V6ONLY) {
+      if (this.#bound) return -EINVAL;
+      this.v6only = value !== 0;
+      return 0;
+    } else {
+      return -ENOPROTOOPT;
+    }
+    if (tcb !== null) this.#apply(options, tcb);
+    return 0;
+  }
+
+  /** An option of a connected socket takes effect at once. */
+  #apply(options: SocketOptions, tcb: Tcb): void {
+    const keptAlive = tcb.keepAlive;
+    const idleMs = tcb.keepIdleMs;
+    this.#prepare(tcb);
+    if (tcb.keepAlive !== keptAlive || tcb.keepIdleMs !== idleMs) armKeepalive(tcb);
+    if (options.maxSegment > 0) updateSndMss(tcb);
+    if (tcb.noDelay) this.#host.pend(tcb);
+  }
+
+  // ------------------------------------------------------------------------- keeping alive
+
+  ref(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    if (this.#active) this.#host.refs.ref();
+  }
+
+  unref(): void {
+    if (!this.#wanted) return;
+    this.#wanted = false;
+    if (this.#active) this.#host.refs.unref();
+  }
+
+  #activate(): void {
+    if (this.#active) return;
+    this.#active = true;
+    if (this.#wanted) this.#host.refs.ref();
+  }
+
+  #deactivate(): void {
+    if (!this.#active) return;
+    this.#active = false;
+    if (this.#wanted) this.#host.refs.unref();
+  }
+}
+
+/** `socket(2)` of the kernel-style TCP; a socket, or a negative errno. */
+export function tcpSocket(host: TcpHost, domain: number): BsdSocket | number {
+  if (domain !== AF_INET && domain !== AF_INET6) return -EAFNOSUPPORT;
+  return new TcpSocket(host, domain);
+}

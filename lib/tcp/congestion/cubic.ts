@@ -1,0 +1,94 @@
+/**
+ * CUBIC (RFC 9438). Left out: HyStart++ (RFC 9406) and undo after spurious loss (4.9).
+ *
+ * Windows are kept in segments as in the RFC's formulas and turned into bytes at the end; time in
+ * seconds since the epoch began.
+ */
+
+import type { Tcb } from '../tcb.ts';
+import type { CongestionControl } from './congestion-control.ts';
+import { initialWindow, MAX_CWND, slowStart } from './newreno.ts';
+
+/** Section 5: C in segments per second cubed, and the factor of multiplicative decrease. */
+const C = 0.4;
+const BETA = 0.7;
+/** Section 4.3: additive increase that gives Reno's average window with this β. */
+const ALPHA = (3 * (1 - BETA)) / (1 + BETA);
+
+export class Cubic implements CongestionControl {
+  readonly name = 'cubic';
+  /** W_max: window before the last reduction, segments. */
+  #wMax = 0;
+  /** cwnd_prior: for the Reno-friendly region's switch of α (4.3). */
+  #cwndPrior = 0;
+  /** Start of the present congestion avoidance stage, ms; 0 when none runs. */
+  #epochMs = 0;
+  /** K (4.2), seconds: when the curve reaches W_max. */
+  #k = 0;
+  /** W_est (4.3): Reno's window, segments. */
+  #wEst = 0;
+
+  onAck(tcb: Tcb, acked: number, nowMs: number): void {
+    if (tcb.cwnd < tcb.ssthresh) {
+      acked = slowStart(tcb, acked);
+      if (acked <= 0) return;
+    }
+    const mss = tcb.sndMss;
+    const cwnd = tcb.cwnd / mss;
+    if (this.#epochMs === 0) {
+      this.#epochMs = nowMs === 0 ? 1 : nowMs;
+      this.#wEst = cwnd;
+      if (this.#wMax < cwnd) {
+        this.#wMax = cwnd;
+        this.#k = 0;
+      } else {
+        this.#k = Math.cbrt((this.#wMax - cwnd) / C);
+      }
+    }
+    const rtt = Math.max(tcb.srttUs, 1) / 1e6;
+    const t = ((nowMs - this.#epochMs) | 0) / 1000;
+    const offset = t + rtt - this.#k;
+    // W_cubic(t + RTT), bounded to [cwnd, 1.5 cwnd] (4.2).
+    const target = Math.min(Math.max(C * offset * offset * offset + this.#wMax, cwnd), 1.5 * cwnd);
+    // W_est grows by α segments a window (4.3); by 1 once it has passed the window before the loss.
+    this.#wEst += (this.#wEst >= this.#cwndPrior ? 1 : ALPHA) * (acked / tcb.cwnd);
+    const past = t - this.#k;
+    const wCubic = C * past * past * past + this.#wMax;
+    if (wCubic < this.#wEst) {
+      if (this.#wEst > cwnd) tcb.cwnd = Math.min(Math.floor(this.#wEst * mss), MAX_CWND);
+    } else {
+      tcb.cwnd = Math.min(Math.floor(tcb.cwnd + ((target - cwnd) / cwnd) * acked), MAX_CWND);
+    }
+  }
+
+  onLoss(tcb: Tcb): void {
+    this.#reduce(tcb);
+    tcb.cwnd = tcb.ssthresh;
+  }
+
+  onRecovered(tcb: Tcb): void {
+    tcb.cwnd = tcb.ssthresh;
+  }
+
+  onTimeout(tcb: Tcb, first: boolean): void {
+    if (first) this.#reduce(tcb);
+    tcb.cwnd = tcb.sndMss;
+    this.#epochMs = 0;
+  }
+
+  onIdle(tcb: Tcb): void {
+    tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sndMss, tcb.home.config.initialWindow));
+    this.#epochMs = 0;
+  }
+
+  /** Multiplicative decrease with fast convergence (4.6, 4.7). */
+  #reduce(tcb: Tcb): void {
+    const cwnd = tcb.cwnd / tcb.sndMss;
+    this.#wMax = cwnd < this.#wMax ? (cwnd * (1 + BETA)) / 2 : cwnd;
+    this.#cwndPrior = cwnd;
+    this.#epochMs = 0;
+    // 4.6 takes flight size or cwnd; the smaller of both keeps an idle window from counting.
+    const base = Math.min(tcb.cwnd, Math.max(tcb.flight, 2 * tcb.sndMss));
+    tcb.ssthresh = Math.max(Math.floor(base * BETA), 2 * tcb.sndMss);
+  }
+}

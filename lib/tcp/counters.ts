@@ -1,0 +1,53 @@
+/** What TCP counts: the TCP-MIB (RFC 4022) under its names, then the likes of Linux's TcpExt. */
+export class TcpCounters {
+  ActiveOpens = 0;
+  PassiveOpens = 0;
+  AttemptFails = 0;
+  EstabResets = 0;
+  CurrEstab = 0;
+  InSegs = 0;
+  OutSegs = 0;
+  RetransSegs = 0;
+  /** Segments dropped for their form: header length, checksum, impossible flags. */
+  InErrs = 0;
+  InCsumErrors = 0;
+  OutRsts = 0;
+
+  /** Segments, merged ones counted once, that header prediction took whole: pure ACKs, data. */
+  PredictedAcks = 0;
+  PredictedData = 0;
+  /** Segments that went the long way. */
+  Unpredicted = 0;
+  DelayedAcks = 0;
+  DupAcksIn = 0;
+  OutOfOrderIn = 0;
+  DuplicateDataIn = 0;
+  /** Bytes in order and beyond the window, or for which the memory was exhausted. */
+  OutOfWindowIn = 0;
+  RcvPruned = 0;
+  PawsDrops = 0;
+  ChallengeAcks = 0;
+  ChallengeAcksSuppressed = 0;
+  /** ACKs of things never sent, or too old (RFC 5961 section 5). */
+  BadAcks = 0;
+  RstOutOfWindow = 0;
+  RtoTimeouts = 0;
+  FastRecoveries = 0;
+  SackRecoveries = 0;
+  SackBlocksIn = 0;
+  SackBlocksBad = 0;
+  SackReneged = 0;
+  PersistProbes = 0;
+  KeepaliveProbes = 0;
+  KeepaliveDrops = 0;
+  UserTimeouts = 0;
+  TimeWaits = 0;
+  TimeWaitOverflows = 0;
+  TimeWaitReuses = 0;
+  ListenDrops = 0;
+  ListenOverflows = 0;
+  NoPort = 0;
+  OrphanResets = 0;
+  IcmpErrors = 0;
+  IcmpErrorsIgnored = 0;
+}

@@ -1,0 +1,572 @@
+/**
+ * A segment arrives at a connection (RFC 9293 3.10.7.3 and 3.10.7.4, in the RFC's order), with PAWS
+ * (RFC 7323), the stricter checks of RFC 5961, and header prediction in front.
+ *
+ * LISTEN (3.10.7.2) is in listen.ts; a segment for no connection (3.10.7.1) in the home.
+ * Nothing is sent from here but what must not wait for the end of the turn: the TCB is marked, and
+ * `tcpOutput` sends once for all segments of a batch (MUST-58, MUST-59).
+ */
+
+import { ECONNREFUSED, ECONNRESET, EPIPE } from '../errno.ts';
+import { POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP } from '../socket.ts';
+import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
+import type { Seq } from '../wire/seq.ts';
+import { ACK, DEFAULT_MSS_V4, DEFAULT_MSS_V6, FIN, RST, SYN, URG } from '../wire/tcp.ts';
+import { sendSyn, startCongestion, updateSndMss } from './output.ts';
+import { acceptInOrder, acceptOutOfOrder, joinOutOfOrder, noteReceiverRtt, settle } from './receive.ts';
+import { onDuplicateAck, onNewAck, updateScoreboard } from './recovery.ts';
+import { sampleRtt } from './rtt.ts';
+import type { Segment } from './segment.ts';
+import {
+  CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
+} from './states.ts';
+import { RECOVERY_OPEN } from './tcb.ts';
+import type { Tcb } from './tcb.ts';
+import { armGiveUp, armKeepalive, armRetransmit } from './timers.ts';
+import { abortWith, dropSilently, enterTimeWait, finish } from './user.ts';
+
+/** TS.Recent older than this is not believed (RFC 7323 5.5): 24 days, ms. */
+const TS_RECENT_LIFE_MS = 24 * 86_400_000;
+/** Flags that header prediction does not know. */
+const UNUSUAL = SYN | FIN | RST | URG;
+/** Full-sized segments that are worth counting as such begin here. */
+const LEAST_RCV_MSS = 88;
+
+/** Handles `segment` for `tcb`, whose flow it matched. Its checksum has been verified. */
+export function tcpInput(tcb: Tcb, segment: Segment): void {
+  tcb.segsIn += segment.merged;
+  if (segment.length > 0) tcb.dataSegsIn += segment.merged;
+  if (tcb.state === ESTABLISHED && predicted(tcb, segment)) {
+    tcb.predictedIn += segment.merged;
+    return;
+  }
+  tcb.home.counters.Unpredicted++;
+  if (tcb.state === SYN_SENT) inputSynSent(tcb, segment);
+  else inputGeneral(tcb, segment);
+}
+
+/**
+ * Header prediction (Van Jacobson; report 3.1.2): the connection is established and undisturbed, and
+ * this is the very next segment, or acknowledges new data, or both; then all the checks of the long
+ * way are known to pass, and the segment's effect is a few assignments. Timestamps may be present.
+ *
+ * Why this is enough: SEG.SEQ = RCV.NXT and the payload fits the window, so it is acceptable and in
+ * order; SND.UNA =< SEG.ACK =< SND.NXT, so the ACK is; with SEG.SEQ = RCV.NXT >= SND.WL1 the window may
+ * be taken over; no flags, no SACK blocks, an empty out-of-order queue and no recovery leave nothing
+ * else to do. An ACK that acknowledges nothing and brings nothing may be a duplicate: the long way.
+ */
+function predicted(tcb: Tcb, segment: Segment): boolean {
+  if ((segment.flags & (UNUSUAL | ACK)) !== ACK || segment.seq !== tcb.rcvNxt || segment.sackCount !== 0) return false;
+  if (tcb.recovery !== RECOVERY_OPEN || tcb.oooCount !== 0 || tcb.sackedCount !== 0 || tcb.dupAcks !== 0 || tcb.urgent) return false;
+  const acked = seqDiff(segment.ack, tcb.sndUna);
+  if (acked < 0 || seqGt(segment.ack, tcb.sndNxt)) return false;
+  const length = segment.length;
+  if (length === 0 ? acked === 0 : length > seqDiff(tcb.rcvAdv, tcb.rcvNxt)) return false;
+  const home = tcb.home;
+  if (tcb.timestamps) {
+    if (!segment.hasTimestamps || ((segment.tsVal - tcb.tsRecent) | 0) < 0) return false;
+    if (seqLeq(segment.seq, tcb.lastAckSent)) {
+      tcb.tsRecent = segment.tsVal;
+      tcb.tsRecentMs = home.nowMs;
+    }
+  }
+  tcb.lastRecvMs = home.nowMs;
+  const window = segment.wnd << tcb.sndWscale;
+  if (window !== tcb.sndWnd) takeWindow(tcb, segment, window);
+  else {
+    tcb.sndWl1 = segment.seq;
+    tcb.sndWl2 = segment.ack;
+  }
+  if (acked > 0) {
+    home.counters.PredictedAcks++;
+    acknowledged(tcb, segment, acked);
+  }
+  if (length > 0) {
+    home.counters.PredictedData++;
+    takeData(tcb, segment, segment.offset, length, true);
+  }
+  home.pend(tcb);
+  return true;
+}
+
+/** `length` payload bytes at RCV.NXT; notes what the acknowledgment policy needs to know. */
+function takeData(tcb: Tcb, segment: Segment, offset: number, length: number, lend: boolean): void {
+  if (segment.mssSeen > tcb.rcvMss || tcb.rcvMss === 536 && segment.mssSeen >= LEAST_RCV_MSS) {
+    tcb.rcvMss = Math.min(segment.mssSeen, tcb.advMss);
+  }
+  noteReceiverRtt(tcb, segment);
+  const taken = acceptInOrder(tcb, segment.slab, offset, length, lend);
+  tcb.rcvUnacked += taken;
+  if (taken < length) tcb.ackNow = true;
+}
+
+/** SND.WND <- SEG.WND (RFC 9293 3.10.7.4, fifth), scaled. */
+function takeWindow(tcb: Tcb, segment: Segment, window: number): void {
+  tcb.sndWnd = window;
+  tcb.sndWl1 = segment.seq;
+  tcb.sndWl2 = segment.ack;
+  if (window > tcb.maxSndWnd) tcb.maxSndWnd = window;
+  if (window > 0) {
+    tcb.persistAt = 0;
+    tcb.persistShift = 0;
+  }
+}
+
+/** SEG.ACK is new: `acked` bytes of sequence space are acknowledged. */
+function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
+  const home = tcb.home;
+  const wasOpen = tcb.recovery === RECOVERY_OPEN;
+  const flight = tcb.flight;
+  if (tcb.timing && seqGeq(segment.ack, tcb.timedSeq)) {
+    tcb.timing = false;
+    sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);
+  } else if (!tcb.timing && tcb.timestamps && segment.tsEcr !== 0 && !wasOpen) {
+    // While repairing, nothing is timed, but the echo tells which transmission was acknowledged.
+    const ms = (home.nowMs + tcb.tsOffset - segment.tsEcr) | 0;
+    if (ms >= 0 && ms < 60_000) sampleRtt(tcb, ms * 1000 + 500);
+  }
+  tcb.sndUna = segment.ack;
+  const fromBuffer = Math.min(seqDiff(segment.ack, tcb.sndBase), seqDiff(tcb.sndEnd, tcb.sndBase));
+  if (fromBuffer > 0) {
+    tcb.sndBase = seqAdd(tcb.sndBase, fromBuffer);
+    if (tcb.sndBase === tcb.sndEnd) tcb.sndBuffer.clear();
+    else tcb.sndBuffer.drop(fromBuffer);
+    tcb.bytesAcked += fromBuffer;
+    // As Linux does, not for every little room: a writer that wakes for each ACK writes crumbs.
+    if (tcb.wantWrite && tcb.sndbufLimit - tcb.sndQueued >= tcb.sndbufLimit >> 2) tcb.events |= POLLOUT;
+  }
+  tcb.retries = 0;
+  tcb.backoff = 0;
+  if (wasOpen && tcb.sackedCount === 0 && tcb.renoSacked === 0) {
+    tcb.dupAcks = 0;
+    tcb.lostEdge = segment.ack;
+    tcb.rtxNxt = segment.ack;
+  } else {
+    onNewAck(tcb, acked);
+  }
+  if (wasOpen && tcb.recovery === RECOVERY_OPEN) {
+    // The window grows only while it is what limits us (RFC 9293 3.8.2; RFC 7661 in brief).
+    if (tcb.cwndLimited || tcb.cwnd < tcb.ssthresh && tcb.cwnd < 2 * flight) tcb.congestion.onAck(tcb, acked, home.nowMs);
+    tcb.cwndLimited = false;
+  }
+  if (!tcb.sndbufLocked) tuneSendBuffer(tcb);
+  if (tcb.sndUna === tcb.sndNxt) tcb.rexmtAt = 0;
+  else {
+    armRetransmit(tcb);
+    tcb.unackedSinceMs = home.nowMs;
+  }
+  home.pend(tcb);
+}
+
+/** Twice the congestion window fits, so that the application keeps ahead of the ACKs. */
+function tuneSendBuffer(tcb: Tcb): void {
+  const wanted = Math.min(2 * tcb.cwnd, tcb.home.config.sndbufMax);
+  if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = wanted;
+}
+
+// ---------------------------------------------------------------------------------------- SYN-SENT
+
+/** RFC 9293 3.10.7.3 */
+function inputSynSent(tcb: Tcb, segment: Segment): void {
+  const home = tcb.home;
+  const flags = segment.flags;
+  // First, the ACK bit. (A bad ACK: <SEQ=SEG.ACK><CTL=RST>; the home sends it, there is no state to keep.)
+  const hasAck = (flags & ACK) !== 0;
+  if (hasAck && (seqLeq(segment.ack, tcb.iss) || seqGt(segment.ack, tcb.sndNxt))) {
+    if ((flags & RST) === 0) home.reset(segment);
+    return;
+  }
+  // Second, the RST bit.
+  if ((flags & RST) !== 0) {
+    if (hasAck) {
+      home.counters.AttemptFails++;
+      abortWith(tcb, ECONNREFUSED, false);
+    }
+    return;
+  }
+  // Fourth, the SYN bit.
+  if ((flags & SYN) === 0) return;
+  if (tcb.timestamps && hasAck && segment.hasTimestamps && segment.tsEcr !== 0
+    && ((segment.tsEcr - ((home.nowMs + tcb.tsOffset) | 0)) | 0) > 0) {
+    // Echo of a timestamp that we have not sent yet: from an earlier life of these ports.
+    home.reset(segment);
+    return;
+  }
+  takeSyn(tcb, segment);
+  if (hasAck) {
+    if (tcb.timing) {
+      tcb.timing = false;
+      sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);
+    }
+    tcb.sndUna = segment.ack;
+    tcb.rexmtAt = 0;
+    tcb.state = ESTABLISHED;
+    establish(tcb, segment);
+    // The window of a SYN is not scaled.
+    takeWindow(tcb, segment, segment.wnd);
+    tcb.ackNow = true;
+    takeText(tcb, segment, seqAdd(segment.seq, 1));
+    home.pend(tcb);
+    return;
+  }
+  // Simultaneous open (3.5, figure 7): answer with SYN-ACK, the retransmission timer goes on.
+  tcb.state = SYN_RECEIVED;
+  takeWindow(tcb, segment, segment.wnd);
+  tcb.sndWl2 = tcb.iss;
+  tcb.retries = 0;
+  sendSyn(tcb);
+  armRetransmit(tcb);
+}
+
+/** What the peer's SYN says: sequence number and options. Ours that it does not agree to are switched off. */
+export function takeSyn(tcb: Tcb, segment: Segment): void {
+  const config = tcb.home.config;
+  tcb.irs = segment.seq;
+  tcb.rcvNxt = seqAdd(segment.seq, 1);
+  tcb.rcvRead = tcb.rcvNxt;
+  tcb.rcvAdv = seqAdd(tcb.rcvNxt, Math.min(tcb.rcvbufLimit, 0xffff));
+  tcb.tuneSeq = tcb.rcvNxt;
+  tcb.tuneUs = tcb.home.nowUs;
+  tcb.lastAckSent = tcb.rcvNxt;
+  tcb.lastRecvMs = tcb.home.nowMs;
+  tcb.peerMss = segment.mss !== 0 ? Math.max(segment.mss, 64) : tcb.flow.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6;
+  tcb.sack = config.sack && segment.sackPermitted;
+  tcb.timestamps = config.timestamps && segment.hasTimestamps;
+  if (tcb.timestamps) {
+    tcb.tsRecent = segment.tsVal;
+    tcb.tsRecentMs = tcb.home.nowMs;
+  }
+  if (config.windowScaling && segment.windowScale >= 0) {
+    tcb.sndWscale = segment.windowScale;
+  } else {
+    tcb.sndWscale = 0;
+    tcb.rcvWscale = -1;
+  }
+  updateSndMss(tcb);
+}
+
+/** The connection is open. */
+function establish(tcb: Tcb, segment: Segment): void {
+  const home = tcb.home;
+  if (tcb.rcvWscale < 0) tcb.rcvWscale = 0;
+  home.counters.CurrEstab++;
+  startCongestion(tcb);
+  tcb.lostEdge = tcb.sndUna;
+  tcb.rtxNxt = tcb.sndUna;
+  tcb.sndBase = tcb.sndUna;
+  tcb.lastRecvMs = home.nowMs;
+  tcb.giveUpAt = 0;
+  armKeepalive(tcb);
+  noteReceiverRtt(tcb, segment);
+  if (tcb.passive) home.established(tcb);
+  tcb.events |= POLLOUT;
+  home.pend(tcb);
+}
+
+// ------------------------------------------------------------------------------- the other states
+
+/** RFC 9293 3.10.7.4 */
+function inputGeneral(tcb: Tcb, segment: Segment): void {
+  const home = tcb.home;
+  const flags = segment.flags;
+
+  // PAWS (RFC 7323 5.3): R1. RST is exempt.
+  if (tcb.timestamps && segment.hasTimestamps && (flags & RST) === 0 && ((segment.tsVal - tcb.tsRecent) | 0) < 0
+    && ((home.nowMs - tcb.tsRecentMs) | 0) < TS_RECENT_LIFE_MS && tcb.tsRecentMs !== 0) {
+    home.counters.PawsDrops++;
+    tcb.ackNow = true;
+    home.pend(tcb);
+    return;
+  }
+
+  // First, check the sequence number.
+  const window = tcb.rcvWnd;
+  const offset = seqDiff(segment.seq, tcb.rcvNxt);
+  if (!acceptable(segment, offset, window)) {
+    if (tcb.state === SYN_RECEIVED && (flags & (SYN | ACK | RST)) === SYN && segment.seq === tcb.irs) {
+      // The SYN again: our SYN-ACK was lost.
+      sendSyn(tcb);
+      return;
+    }
+    if ((flags & RST) !== 0) {
+      home.counters.RstOutOfWindow++;
+      return;
+    }
+    if (segment.length > 0 && offset < 0) home.counters.DuplicateDataIn++;
+    else home.counters.OutOfWindowIn++;
+    if ((flags & SYN) !== 0) {
+      challengeAck(tcb);
+      return;
+    }
+    // A probe or keep-alive of the peer ends up here; it still may acknowledge.
+    if ((flags & ACK) !== 0 && tcb.state >= ESTABLISHED && offset < 0 && seqLeq(segment.ack, tcb.sndNxt)
+      && seqGt(segment.ack, tcb.sndUna)) {
+      tcb.lastRecvMs = home.nowMs;
+      acknowledged(tcb, segment, seqDiff(segment.ack, tcb.sndUna));
+      if (afterOurFin(tcb)) return;
+    } else if (tcb.state >= ESTABLISHED && offset < 0) {
+      tcb.lastRecvMs = home.nowMs;
+    }
+    tcb.ackNow = true;
+    home.pend(tcb);
+    return;
+  }
+  // RFC 7323 5.3 R3, by the rule of 4.3: what covers Last.ACK.sent brings the timestamp to echo.
+  if (tcb.timestamps && segment.hasTimestamps && seqLeq(segment.seq, tcb.lastAckSent) && (flags & RST) === 0
+    && ((segment.tsVal - tcb.tsRecent) | 0) >= 0) {
+    tcb.tsRecent = segment.tsVal;
+    tcb.tsRecentMs = home.nowMs;
+  }
+  tcb.lastRecvMs = home.nowMs;
+
+  // Second, the RST bit: exact, or a challenge (RFC 5961 3.2).
+  if ((flags & RST) !== 0) {
+    if (segment.seq === tcb.rcvNxt) resetReceived(tcb);
+    else challengeAck(tcb);
+    return;
+  }
+  // Fourth, the SYN bit (RFC 5961 4.2). In SYN-RECEIVED of a passive open this is RFC 9293's "return to LISTEN".
+  if ((flags & SYN) !== 0) {
+    if (tcb.state === SYN_RECEIVED && !tcb.passive && segment.seq === tcb.irs && (flags & ACK) !== 0) {
+      // Simultaneous open: the peer's SYN-ACK; go on to its ACK.
+    } else {
+      challengeAck(tcb);
+      return;
+    }
+  }
+  // Fifth, the ACK field.
+  if ((flags & ACK) === 0) return;
+  if (!ackField(tcb, segment)) return;
+
+  // Sixth, the URG bit. Urgent data stays in line; the user is told (MUST-32).
+  if ((flags & URG) !== 0 && tcb.state <= FIN_WAIT_2 && segment.urg > 0) {
+    const pointer = seqAdd(segment.seq, segment.urg);
+    if (seqGt(pointer, tcb.rcvNxt) && (!tcb.urgent || seqGt(pointer, tcb.rcvUp))) {
+      tcb.rcvUp = pointer;
+      tcb.urgent = true;
+      tcb.events |= POLLPRI;
+      home.pend(tcb);
+    }
+  }
+  // Seventh, the segment text; eighth, the FIN bit.
+  takeText(tcb, segment, (flags & SYN) !== 0 ? seqAdd(segment.seq, 1) : segment.seq);
+}
+
+/** Table 6 of RFC 9293 3.4: does any part of the segment lie in the window? */
+function acceptable(segment: Segment, offset: number, window: number): boolean {
+  if (segment.segLen === 0) {
+    if (window === 0) return offset === 0;
+    return offset >= 0 && offset < window;
+  }
+  if (window === 0) {
+    // Nothing fits, but ACK, URG and RST of a segment at RCV.NXT are still taken (MUST-66).
+    return offset === 0 && segment.length > 0 || offset === 0 && (segment.flags & (RST | FIN)) !== 0;
+  }
+  const end = offset + segment.segLen - 1;
+  return offset >= 0 && offset < window || end >= 0 && end < window || offset < 0 && end >= window;
+}
+
+/** RFC 5961: an ACK that makes a genuine peer tell what it thinks; a limited number a second (section 7). */
+function challengeAck(tcb: Tcb): void {
+  const home = tcb.home;
+  if (((home.nowMs - tcb.challengeMs) | 0) >= 1000 || tcb.challengeMs === 0) {
+    tcb.challengeMs = home.nowMs === 0 ? 1 : home.nowMs;
+    tcb.challenges = 0;
+  }
+  if (tcb.challenges >= home.config.challengeAcksPerSecond) {
+    home.counters.ChallengeAcksSuppressed++;
+    return;
+  }
+  tcb.challenges++;
+  home.counters.ChallengeAcks++;
+  tcb.ackNow = true;
+  home.pend(tcb);
+}
+
+function resetReceived(tcb: Tcb): void {
+  const counters = tcb.home.counters;
+  switch (tcb.state) {
+    case SYN_RECEIVED:
+      counters.AttemptFails++;
+      if (tcb.passive) dropSilently(tcb);
+      else abortWith(tcb, ECONNREFUSED, false);
+      return;
+    case CLOSING:
+    case LAST_ACK:
+    case TIME_WAIT:
+      finish(tcb);
+      return;
+    default:
+      counters.EstabResets++;
+      abortWith(tcb, tcb.state === CLOSE_WAIT ? EPIPE : ECONNRESET, false);
+  }
+}
+
+/** Fifth of 3.10.7.4. Returns false when the segment is done with. */
+function ackField(tcb: Tcb, segment: Segment): boolean {
+  const home = tcb.home;
+  const ack = segment.ack;
+  if (tcb.state === SYN_RECEIVED) {
+    if (seqLeq(ack, tcb.sndUna) || seqGt(ack, tcb.sndNxt)) {
+      home.reset(segment);
+      return false;
+    }
+    if (tcb.timing) {
+      tcb.timing = false;
+      sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);
+    }
+    tcb.state = ESTABLISHED;
+    tcb.sndUna = ack;
+    tcb.rexmtAt = 0;
+    establish(tcb, segment);
+    takeWindow(tcb, segment, (segment.flags & SYN) !== 0 ? segment.wnd : segment.wnd << tcb.sndWscale);
+    if (tcb.finQueued) {
+      // CLOSE was called before the connection was established.
+      home.counters.CurrEstab--;
+      tcb.state = FIN_WAIT_1;
+    }
+    if ((segment.flags & SYN) !== 0) tcb.ackNow = true;
+    return true;
+  }
+  // RFC 5961 5.2: an ACK older than the largest window ever told is not believed either.
+  if (seqGt(ack, tcb.sndNxt)) {
+    home.counters.BadAcks++;
+    challengeAck(tcb);
+    return false;
+  }
+  if (seqLt(ack, seqAdd(tcb.sndUna, -Math.max(tcb.maxSndWnd, 1)))) {
+    home.counters.BadAcks++;
+    challengeAck(tcb);
+    return false;
+  }
+  const newlySacked = tcb.sack && segment.sackCount > 0 ? updateScoreboard(tcb, segment) : 0;
+  const acked = seqDiff(ack, tcb.sndUna);
+  const window = segment.wnd << tcb.sndWscale;
+  const sameWindow = window === tcb.sndWnd;
+  if (acked >= 0 && (seqLt(tcb.sndWl1, segment.seq) || tcb.sndWl1 === segment.seq && seqLeq(tcb.sndWl2, ack))) {
+    takeWindow(tcb, segment, window);
+    home.pend(tcb);
+  }
+  if (acked > 0) {
+    acknowledged(tcb, segment, acked);
+  } else if (acked === 0 && tcb.sndNxt !== tcb.sndUna
+    && (tcb.sack ? newlySacked > 0 : segment.segLen === 0 && sameWindow)) {
+    onDuplicateAck(tcb, newlySacked);
+  }
+  return !afterOurFin(tcb);
+}
+
+/** Our FIN may have been acknowledged: moves on. Returns whether the connection is over. */
+function afterOurFin(tcb: Tcb): boolean {
+  if (!tcb.finSent || tcb.sndUna !== tcb.sndNxt) return false;
+  switch (tcb.state) {
+    case FIN_WAIT_1:
+      tcb.state = FIN_WAIT_2;
+      if (tcb.orphan) armGiveUp(tcb, tcb.home.config.finWait2Ms);
+      return false;
+    case CLOSING:
+      enterTimeWait(tcb);
+      return true;
+    case LAST_ACK:
+      finish(tcb);
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Seventh and eighth of 3.10.7.4: payload that begins at `seq`, and FIN. */
+function takeText(tcb: Tcb, segment: Segment, seq: Seq): void {
+  const home = tcb.home;
+  if (tcb.state === CLOSED || tcb.state === TIME_WAIT) {
+    if (tcb.state === TIME_WAIT && segment.segLen > 0) tcb.ackNow = true;
+    return;
+  }
+  let length = segment.length;
+  let offset = segment.offset;
+  let fin = (segment.flags & FIN) !== 0;
+  if (length === 0 && !fin) return;
+  if (tcb.finReceived) {
+    // Beyond the peer's FIN there can be nothing: a repeated FIN, or garbage.
+    tcb.ackNow = true;
+    home.pend(tcb);
+    return;
+  }
+  if (length > 0 && tcb.orphan && tcb.state !== CLOSE_WAIT && tcb.state !== LAST_ACK && tcb.state !== CLOSING
+    && seqGt(seqAdd(seq, length), tcb.rcvNxt)) {
+    // Nobody is there to read it (RFC 9293 3.6.1: the data would be lost, so say so).
+    home.counters.OrphanResets++;
+    abortWith(tcb, ECONNRESET, true);
+    return;
+  }
+  // Cut off what was received before, and what lies beyond the window.
+  const old = seqDiff(tcb.rcvNxt, seq);
+  if (old > 0) {
+    const cut = Math.min(old, length);
+    offset += cut;
+    length -= cut;
+    seq = seqAdd(seq, cut);
+    tcb.ackNow = true;
+    if (length === 0 && cut < old && fin) fin = false;
+  }
+  const room = seqDiff(tcb.rcvAdv, seq);
+  if (length > room) {
+    home.counters.OutOfWindowIn++;
+    length = Math.max(room, 0);
+    fin = false;
+    tcb.ackNow = true;
+  }
+  if (seq === tcb.rcvNxt) {
+    if (length > 0) {
+      const whole = tcb.oooCount === 0;
+      const before = tcb.rcvNxt;
+      takeData(tcb, segment, offset, length, false);
+      if (seqDiff(tcb.rcvNxt, before) < length) fin = false;
+      if (!whole) {
+        joinOutOfOrder(tcb);
+        // A gap is filled, or partly: at once (RFC 5681 4.2).
+        tcb.ackNow = true;
+      }
+    }
+  } else if (length > 0) {
+    settle(tcb);
+    home.counters.OutOfOrderIn++;
+    tcb.outOfOrderIn++;
+    acceptOutOfOrder(tcb, seq, segment.slab, offset, length);
+    // RFC 5681 4.2, and the report's 4.2: out of order is acknowledged at once.
+    tcb.ackNow = true;
+  }
+  if (fin) {
+    // Remembered also when it came out of order: not its segment, but where it stands.
+    tcb.finKnown = true;
+    tcb.finAt = seqAdd(seq, length);
+  }
+  if (tcb.finKnown) fin = tcb.rcvNxt === tcb.finAt;
+  home.pend(tcb);
+  if (fin) finReceived(tcb);
+}
+
+/** Eighth of 3.10.7.4: everything up to the peer's FIN has arrived. */
+function finReceived(tcb: Tcb): void {
+  tcb.finReceived = true;
+  tcb.rcvNxt = seqAdd(tcb.rcvNxt, 1);
+  // The FIN takes a place in the window that was told.
+  if (seqLt(tcb.rcvAdv, tcb.rcvNxt)) tcb.rcvAdv = tcb.rcvNxt;
+  tcb.ackNow = true;
+  tcb.events |= POLLIN | POLLRDHUP;
+  switch (tcb.state) {
+    case SYN_RECEIVED:
+    case ESTABLISHED:
+      tcb.state = CLOSE_WAIT;
+      break;
+    case FIN_WAIT_1:
+      // Our FIN is not acknowledged, else the ACK step would have moved on.
+      tcb.state = CLOSING;
+      break;
+    case FIN_WAIT_2:
+      tcb.events |= POLLHUP;
+      enterTimeWait(tcb);
+      break;
+  }
+  tcb.home.pend(tcb);
+}

@@ -1,0 +1,312 @@
+/**
+ * The receive side: where payload goes, the out-of-order queue with its SACK blocks (RFC 2018), the
+ * window that is told (RFC 9293 3.8.6), and a buffer that tunes itself.
+ *
+ * A segment that header prediction takes is not copied when it arrives: its payload is **lent**, it
+ * stays in the receive slab until the batch ends. An application that reads when it is told (before
+ * the batch ends) gets it with one copy, from the slab to its own buffer; what it leaves is copied into
+ * blocks (`settle`). Data out of order, or that took the long way, goes into blocks at once, at its
+ * final place.
+ */
+
+import { POLLIN } from '../socket.ts';
+import { copyBytes } from '../buffer/packet-memory.ts';
+import { seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqAdd } from '../wire/seq.ts';
+import type { Seq } from '../wire/seq.ts';
+import { MAX_SACK_BLOCKS } from '../wire/tcp.ts';
+import type { Segment } from './segment.ts';
+import type { Tcb } from './tcb.ts';
+
+/** Most out-of-order ranges that one connection keeps; a segment that would make one more is dropped. */
+const MAX_RANGES = 256;
+
+/** Pieces of payload in the receive slab, linked into one list for each TCB; all end with the batch. */
+export class LentPieces {
+  /** The slab that all pieces lie in; another one's packets are copied at once. */
+  slab: Uint8Array;
+  readonly offset: Int32Array;
+  readonly length: Int32Array;
+  readonly next: Int32Array;
+  count = 0;
+  /** Whether lending is allowed now: only while a batch is being handled. */
+  open = false;
+
+  constructor(slab: Uint8Array, capacity: number) {
+    this.slab = slab;
+    this.offset = new Int32Array(capacity);
+    this.length = new Int32Array(capacity);
+    this.next = new Int32Array(capacity);
+  }
+}
+
+/**
+ * Takes `length` payload bytes that begin at RCV.NXT. `lend`: the out-of-order queue is empty and the
+ * bytes lie in the batch's slab. Returns how many bytes were taken: fewer when memory is exhausted.
+ */
+export function acceptInOrder(tcb: Tcb, slab: Uint8Array, offset: number, length: number, lend: boolean): number {
+  if (tcb.rcvShutdown) {
+    tcb.rcvNxt = seqAdd(tcb.rcvNxt, length);
+    tcb.rcvRead = tcb.rcvNxt;
+    tcb.bytesReceived += length;
+    return length;
+  }
+  const lent = tcb.home.lent;
+  if (lend && lent.open && slab === lent.slab && lent.count < lent.offset.length) {
+    const piece = lent.count++;
+    lent.offset[piece] = offset;
+    lent.length[piece] = length;
+    lent.next[piece] = -1;
+    if (tcb.rcvLent === 0) tcb.lentFirst = piece;
+    else lent.next[tcb.lentLast] = piece;
+    tcb.lentLast = piece;
+    tcb.rcvLent += length;
+  } else {
+    settle(tcb);
+    const stored = tcb.rcvBuffer.put(tcb.rcvStored, slab, offset, length);
+    if (stored < length) tcb.home.counters.RcvPruned++;
+    length = stored;
+    tcb.rcvStored += stored;
+  }
+  tcb.rcvNxt = seqAdd(tcb.rcvNxt, length);
+  tcb.bytesReceived += length;
+  tcb.events |= POLLIN;
+  return length;
+}
+
+/**
+ * Copies what is still lent into blocks: the batch ends, or something must be stored behind it. When
+ * the memory is exhausted the bytes are given up again, as if they had not come: they have not been
+ * acknowledged yet.
+ */
+export function settle(tcb: Tcb): void {
+  if (tcb.rcvLent === 0) return;
+  const lent = tcb.home.lent;
+  for (let piece = tcb.lentFirst; piece >= 0; piece = lent.next[piece]!) {
+    const length = lent.length[piece]!;
+    const stored = tcb.rcvBuffer.put(tcb.rcvStored, lent.slab, lent.offset[piece]!, length);
+    tcb.rcvStored += stored;
+    tcb.rcvLent -= stored;
+    if (stored < length) {
+      tcb.home.counters.RcvPruned++;
+      tcb.rcvNxt = seqAdd(tcb.rcvNxt, -tcb.rcvLent);
+      tcb.bytesReceived -= tcb.rcvLent;
+      tcb.rcvLent = 0;
+      return;
+    }
+  }
+}
+
+/** Copies up to `length` readable bytes to `to`; `take` also removes them (else MSG_PEEK). Returns the count. */
+export function readBytes(tcb: Tcb, to: Uint8Array | null, toOffset: number, length: number, take: boolean): number {
+  const total = Math.min(length, tcb.rcvStored + tcb.rcvLent);
+  if (total === 0) return 0;
+  const fromStored = Math.min(total, tcb.rcvStored);
+  if (fromStored > 0 && to !== null) tcb.rcvBuffer.copyOut(0, to, toOffset, fromStored);
+  let left = total - fromStored;
+  if (left > 0) {
+    const lent = tcb.home.lent;
+    let piece = tcb.lentFirst;
+    let at = toOffset + fromStored;
+    while (left > 0) {
+      const size = lent.length[piece]!;
+      const n = Math.min(left, size);
+      if (to !== null) copyBytes(to, at, lent.slab, lent.offset[piece]!, n);
+      at += n;
+      left -= n;
+      if (!take) {
+        piece = lent.next[piece]!;
+      } else if (n === size) {
+        piece = lent.next[piece]!;
+        tcb.lentFirst = piece;
+      } else {
+        lent.offset[piece] = lent.offset[piece]! + n;
+        lent.length[piece] = size - n;
+      }
+    }
+  }
+  if (take) {
+    tcb.rcvStored -= fromStored;
+    tcb.rcvLent -= total - fromStored;
+    tcb.rcvRead = seqAdd(tcb.rcvRead, total);
+    if (tcb.rcvStored === 0 && tcb.oooCount === 0) tcb.rcvBuffer.clear();
+    else tcb.rcvBuffer.drop(total);
+    tuneReceiveBuffer(tcb);
+  }
+  return total;
+}
+
+/**
+ * Takes payload beyond RCV.NXT: `[left, left + length)`, already cut to the window. Returns whether it
+ * was kept.
+ */
+export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: number, length: number): boolean {
+  const counters = tcb.home.counters;
+  if (tcb.rcvShutdown) return false;
+  const right = seqAdd(left, length);
+  if (seqDiff(right, tcb.rcvNxt) > tcb.home.config.maxOutOfOrder) {
+    counters.RcvPruned++;
+    return false;
+  }
+  let ooo = tcb.ooo;
+  if (ooo === null) {
+    ooo = tcb.ooo = new Int32Array(16);
+    tcb.sackRecent = new Int32Array(MAX_SACK_BLOCKS);
+  }
+  // The ranges from `first` up to `last` touch or overlap the new one and become one with it.
+  let first = 0;
+  while (first < tcb.oooCount && seqLt(ooo[first * 2 + 1]! as Seq, left)) first++;
+  let last = first;
+  while (last < tcb.oooCount && seqLeq(ooo[last * 2]! as Seq, right)) last++;
+  if (last === first && tcb.oooCount === MAX_RANGES) {
+    counters.RcvPruned++;
+    return false;
+  }
+  const stored = tcb.rcvBuffer.put(seqDiff(left, tcb.rcvRead), slab, offset, length);
+  if (stored < length) {
+    // What was stored of a range that is not remembered does no harm: it is overwritten or dropped later.
+    counters.RcvPruned++;
+    return false;
+  }
+  if (last > first && seqLeq(ooo[first * 2]! as Seq, left) && seqGeq(ooo[first * 2 + 1]! as Seq, right)) {
+    counters.DuplicateDataIn++;
+    noteRecent(tcb, left);
+    return true;
+  }
+  const newLeft = last > first && seqLt(ooo[first * 2]! as Seq, left) ? (ooo[first * 2]! as Seq) : left;
+  const newRight = last > first && seqGt(ooo[last * 2 - 1]! as Seq, right) ? (ooo[last * 2 - 1]! as Seq) : right;
+  if (last === first) {
+    if (tcb.oooCount * 2 === ooo.length) {
+      const grown = new Int32Array(ooo.length * 2);
+      grown.set(ooo);
+      ooo = tcb.ooo = grown;
+    }
+    ooo.copyWithin(first * 2 + 2, first * 2, tcb.oooCount * 2);
+    tcb.oooCount++;
+  } else if (last > first + 1) {
+    ooo.copyWithin(first * 2 + 2, last * 2, tcb.oooCount * 2);
+    tcb.oooCount -= last - first - 1;
+  }
+  ooo[first * 2] = newLeft;
+  ooo[first * 2 + 1] = newRight;
+  noteRecent(tcb, left);
+  return true;
+}
+
+function noteRecent(tcb: Tcb, left: Seq): void {
+  const recent = tcb.sackRecent!;
+  if (recent[0] === left) return;
+  for (let i = MAX_SACK_BLOCKS - 1; i > 0; i--) recent[i] = recent[i - 1]!;
+  recent[0] = left;
+}
+
+/** RCV.NXT has moved: ranges that it has reached become readable. */
+export function joinOutOfOrder(tcb: Tcb): void {
+  const ooo = tcb.ooo!;
+  let gone = 0;
+  while (gone < tcb.oooCount && seqLeq(ooo[gone * 2]! as Seq, tcb.rcvNxt)) {
+    const more = seqDiff(ooo[gone * 2 + 1]! as Seq, tcb.rcvNxt);
+    if (more > 0) {
+      tcb.rcvStored += more;
+      tcb.bytesReceived += more;
+      tcb.rcvUnacked += more;
+      tcb.rcvNxt = seqAdd(tcb.rcvNxt, more);
+    }
+    gone++;
+  }
+  if (gone > 0) {
+    ooo.copyWithin(0, gone * 2, tcb.oooCount * 2);
+    tcb.oooCount -= gone;
+    tcb.events |= POLLIN;
+    if (tcb.oooCount === 0 && ooo.length > 16) tcb.ooo = null;
+  }
+}
+
+/**
+ * SACK blocks to send: the one with the latest arrival first, then those of earlier ones (RFC 2018
+ * section 4). Fills `out` and returns how many, at most `most`.
+ */
+export function sackBlocks(tcb: Tcb, out: Int32Array, most: number): number {
+  const ooo = tcb.ooo;
+  const count = tcb.oooCount;
+  if (ooo === null || count === 0) return 0;
+  const recent = tcb.sackRecent!;
+  let n = 0;
+  // First the ranges of recent arrivals, then whatever else there is.
+  for (let i = 0; i < MAX_SACK_BLOCKS + count && n < most; i++) {
+    let range = i - MAX_SACK_BLOCKS;
+    if (range < 0) {
+      const seq = recent[i]! as Seq;
+      range = 0;
+      while (range < count && !(seqLeq(ooo[range * 2]! as Seq, seq) && seqLt(seq, ooo[range * 2 + 1]! as Seq))) range++;
+      if (range === count) continue;
+    }
+    const left = ooo[range * 2]!;
+    let known = false;
+    for (let k = 0; k < n; k++) if (out[k * 2] === left) known = true;
+    if (known) continue;
+    out[n * 2] = left;
+    out[n * 2 + 1] = ooo[range * 2 + 1]!;
+    n++;
+  }
+  return n;
+}
+
+/**
+ * The right edge to tell: what fits into the buffer beyond what is unread, in whole units of the
+ * scale, never less than told before (SHLD-14), and moved only when it moves by something worthwhile
+ * (MUST-39: a segment, or half of the buffer).
+ */
+export function windowEdge(tcb: Tcb): Seq {
+  const told = tcb.rcvAdv;
+  let space = tcb.rcvbufLimit - tcb.rcvStored - tcb.rcvLent;
+  const scale = tcb.rcvWscale > 0 ? tcb.rcvWscale : 0;
+  const most = 0xffff << scale;
+  if (space > most) space = most;
+  // When the stack's memory runs low, windows close before data must be dropped.
+  const memory = tcb.home.memory;
+  if (memory.freeBlocks < memory.blockCount >> 3) space = Math.min(space, memory.freeBlocks << 10);
+  space = (space >> scale) << scale;
+  const edge = seqAdd(tcb.rcvNxt, space);
+  const more = seqDiff(edge, told);
+  if (more <= 0) return told;
+  if (more < tcb.rcvMss && more < tcb.rcvbufLimit >> 1 && seqDiff(told, tcb.rcvNxt) > 0) return told;
+  return edge;
+}
+
+/** Whether the window has opened so far that the peer should hear of it without waiting for a segment. */
+export function windowUpdateDue(tcb: Tcb): boolean {
+  const more = seqDiff(windowEdge(tcb), tcb.rcvAdv);
+  if (more <= 0) return false;
+  const open = seqDiff(tcb.rcvAdv, tcb.rcvNxt);
+  return more >= 2 * tcb.rcvMss && (more >= tcb.rcvbufLimit >> 2 || open <= tcb.rcvbufLimit >> 3)
+    || more >= tcb.rcvbufLimit >> 1;
+}
+
+/** The round trip as a receiver sees it: the time from telling a timestamp to its echo (ms clock), or none. */
+export function noteReceiverRtt(tcb: Tcb, segment: Segment): void {
+  if (!tcb.timestamps || segment.tsEcr === 0) return;
+  const elapsedMs = (tcb.home.nowMs + tcb.tsOffset - segment.tsEcr) | 0;
+  if (elapsedMs < 0 || elapsedMs > 60_000) return;
+  const sampleUs = elapsedMs * 1000 + 500;
+  tcb.rcvRttUs = tcb.rcvRttUs === 0 ? sampleUs : tcb.rcvRttUs + ((sampleUs - tcb.rcvRttUs) >> 3);
+}
+
+/**
+ * Dynamic right-sizing, as Linux does it: when the application has read more in one round trip than
+ * half of the buffer, the buffer becomes twice what it read.
+ */
+function tuneReceiveBuffer(tcb: Tcb): void {
+  if (tcb.rcvbufLocked) return;
+  const home = tcb.home;
+  const rtt = tcb.rcvRttUs !== 0 ? tcb.rcvRttUs : tcb.srttUs;
+  if (rtt === 0) return;
+  const elapsed = (home.nowUs - tcb.tuneUs) | 0;
+  if (elapsed >= 0 && elapsed < rtt) return;
+  const read = seqDiff(tcb.rcvRead, tcb.tuneSeq);
+  tcb.tuneUs = home.nowUs;
+  tcb.tuneSeq = tcb.rcvRead;
+  // A measurement that was interrupted by silence says nothing.
+  if (elapsed < 0 || elapsed > 4 * rtt + 10_000) return;
+  const wanted = Math.min(2 * read + 16 * tcb.rcvMss, home.config.rcvbufMax);
+  if (wanted > tcb.rcvbufLimit) tcb.rcvbufLimit = wanted;
+}

@@ -1,0 +1,34 @@
+/** Round-trip time and retransmission timeout (RFC 6298), in µs; clock granularity G is 1 ms. */
+
+import type { Tcb } from './tcb.ts';
+
+const G_US = 1000;
+
+/** Takes a measurement of a segment that was sent once only (Karn's algorithm, section 3). */
+export function sampleRtt(tcb: Tcb, rttUs: number): void {
+  if (rttUs < 1) rttUs = 1;
+  if (tcb.minRttUs === 0 || rttUs < tcb.minRttUs) tcb.minRttUs = rttUs;
+  if (tcb.srttUs === 0) {
+    // (2.2)
+    tcb.srttUs = rttUs;
+    tcb.rttvarUs = rttUs >> 1;
+  } else {
+    // (2.3) with alpha = 1/8, beta = 1/4
+    const error = Math.abs(tcb.srttUs - rttUs);
+    tcb.rttvarUs = (3 * tcb.rttvarUs + error) >> 2;
+    tcb.srttUs = Math.max((7 * tcb.srttUs + rttUs) >> 3, 1);
+  }
+  updateRto(tcb);
+}
+
+/** (2.3), (2.4) with Linux's minimum, (2.5). */
+export function updateRto(tcb: Tcb): void {
+  const config = tcb.home.config;
+  const rtoUs = tcb.srttUs + Math.max(G_US, 4 * tcb.rttvarUs);
+  tcb.rtoMs = Math.min(Math.max(Math.ceil(rtoUs / 1000), config.minRtoMs), config.maxRtoMs);
+}
+
+/** The timeout to arm now, with its backoff (5.5). */
+export function currentRto(tcb: Tcb): number {
+  return Math.min(tcb.rtoMs * 2 ** Math.min(tcb.backoff, 20), tcb.home.config.maxRtoMs);
+}
