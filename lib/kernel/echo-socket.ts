@@ -125,8 +125,8 @@ export class EchoHost {
   icmpError(error: IcmpError): boolean {
     const { view, offset } = error;
     const type = icmpType(view, offset);
-    const socket = this.#sockets.get(icmpId(view, offset));
-    if (type !== (error.version === 4 ? ICMP_ECHO : ICMPV6_ECHO) || socket === undefined || !socket.failed(error, icmpSequence(view, offset))) {
+    const socket = type === (error.version === 4 ? ICMP_ECHO : ICMPV6_ECHO) ? this.#sockets.get(icmpId(view, offset)) : undefined;
+    if (socket === undefined || !socket.failed(error, icmpSequence(view, offset))) {
       this.unknown++;
       return false;
     }
@@ -265,14 +265,15 @@ export class EchoSocket {
   /** @internal Returns whether the reply is to a request that is known. */
   reply(packet: IpPacket, sequence: number): boolean {
     const i = sequence % REQUESTS;
-    if (packet.version !== (this.domain === AF_INET ? 4 : 6) || (this.#seqs[i]! & 0xffff) !== sequence || this.#seqs[i] === -1) return false;
+    const known = this.#seqs[i]!;
+    if (known === -1 || (known & 0xffff) !== sequence || packet.version !== (this.domain === AF_INET ? 4 : 6)) return false;
     const reply = this.#reply;
     reply.seq = sequence;
     reply.bytes = packet.length;
     reply.ttl = packet.ttl;
     reply.tos = packet.tos;
     reply.rttUs = packet.timeUs - this.#sentUs[i]!;
-    reply.duplicate = this.#seqs[i]! > 0xffff;
+    reply.duplicate = known > 0xffff;
     reply.w0 = packet.src0;
     reply.w1 = packet.src1;
     reply.w2 = packet.src2;
@@ -286,8 +287,9 @@ export class EchoSocket {
   failed(error: IcmpError, sequence: number): boolean {
     const i = sequence % REQUESTS;
     const words = this.#words;
-    if (this.#seqs[i] === -1 || (this.#seqs[i]! & 0xffff) !== sequence || words[i * 4 + 3] !== error.dst3 || words[i * 4] !== error.dst0
-      || words[i * 4 + 1] !== error.dst1 || words[i * 4 + 2] !== error.dst2) return false;
+    if (this.#seqs[i] === -1 || (this.#seqs[i]! & 0xffff) !== sequence) return false;
+    if (words[i * 4 + 3] !== error.dst3 || words[i * 4] !== error.dst0 || words[i * 4 + 1] !== error.dst1
+      || words[i * 4 + 2] !== error.dst2) return false;
     if (error.mtu > 0) this.#flowText = '';
     if (this.onerror !== null) {
       this.onerror(error.errno, {

@@ -11,7 +11,9 @@ import { FlowTable, portPair } from '../buffer/flow-table.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { EADDRNOTAVAIL } from '../errno.ts';
 import { transportChecksumOk } from '../ip/checksum.ts';
-import type { IcmpError, IpPacket } from '../ip/packet.ts';
+import { IpPacket } from '../ip/packet.ts';
+import type { IcmpError } from '../ip/packet.ts';
+import { PacketBatch } from '../link/link.ts';
 import type { IpLayer, Transport, Turn } from '../ip/transport.ts';
 import type { Random } from '../random.ts';
 import { createCongestionControl } from '../tcp/congestion/congestion-control.ts';
@@ -97,7 +99,7 @@ export class TcpHost implements TcpHome, Transport {
   #readyListeners: TcpListener[] = [];
   #portCounter = 0;
 
-  constructor(options: TcpHostOptions, emptyPacket: IpPacket) {
+  constructor(options: TcpHostOptions) {
     this.config = options.config;
     this.ip = options.ip;
     this.memory = options.memory;
@@ -112,7 +114,7 @@ export class TcpHost implements TcpHome, Transport {
     this.#listenTable = new FlowTable(options.random.int32());
     this.#wheel = new TimingWheel(options.nowMs);
     this.#stateless = new StatelessSender(options.ip);
-    this.#segment = new Segment(emptyPacket);
+    this.#segment = new Segment(new IpPacket(new PacketBatch(options.memory.bytes, 0)));
     this.#flush = options.flush;
     this.#wakeAt = options.wakeAt;
     this.#fire = (tcb) => {

@@ -147,7 +147,8 @@ export class UdpPorts {
   /** Whether another socket on `port` with an overlapping address forbids sharing. */
   #conflicts(socket: UdpSocket, port: number): boolean {
     for (let s = this.head(port); s !== null; s = s.nextOnPort) {
-      if (s === socket || (s.options.reuseAddress && socket.options.reuseAddress) || (s.options.reusePort && socket.options.reusePort)) continue;
+      if (s === socket || (s.options.reuseAddress && socket.options.reuseAddress)) continue;
+      if (s.options.reusePort && socket.options.reusePort) continue;
       const bothTakeV4 = s.takesVersion(4) && socket.takesVersion(4);
       const bothTakeV6 = s.takesVersion(6) && socket.takesVersion(6);
       if (!bothTakeV4 && !bothTakeV6) continue;

@@ -16,7 +16,8 @@ import {
 import { IpFlow } from '../ip/flow.ts';
 import type { IcmpError } from '../ip/packet.ts';
 import {
-  AF_INET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, IPV6_V6ONLY, MSG_PEEK, MSG_TRUNC, POLLERR, POLLIN, POLLOUT, SOL_SOCKET, SO_ERROR,
+  AF_INET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, IPV6_V6ONLY, MSG_PEEK, MSG_TRUNC, POLLERR, POLLIN, POLLOUT, SOL_SOCKET,
+  SO_ERROR,
 } from '../socket.ts';
 import type { SocketAddress } from '../socket.ts';
 import { MAPPED, isMapped, isUnspecified, parseAddress } from '../wire/address.ts';

@@ -22,7 +22,9 @@ import { LINK_USO } from '../link/link.ts';
 import type { Random } from '../random.ts';
 import { AF_INET, AF_INET6 } from '../socket.ts';
 import type { AddressWords } from '../wire/address.ts';
-import { UDP_CHECKSUM, UDP_HEADER_LENGTH, udpChecksum, udpDestinationPort, udpLength, udpSourcePort, writeUdpHeader } from '../wire/udp.ts';
+import {
+  UDP_CHECKSUM, UDP_HEADER_LENGTH, udpChecksum, udpDestinationPort, udpLength, udpSourcePort, writeUdpHeader,
+} from '../wire/udp.ts';
 import { IP_PMTUDISC_DO, IP_PMTUDISC_DONT } from './udp-options.ts';
 import { UdpPorts } from './udp-ports.ts';
 import { UdpSocket } from './udp-socket.ts';
@@ -87,6 +89,8 @@ export interface UdpHostOptions {
   memory: PacketMemory;
   random: Random;
   turn: Turn;
+  /** Hands what is queued to the link now: called when the transmit queue is full in the middle of a turn. */
+  flush?: (() => void) | null;
   limits?: UdpLimits;
   /** `ref()` once for each bound socket that is not unref'ed, and `unref()` when that is over. */
   liveness?: Liveness | null;
@@ -114,6 +118,7 @@ export class UdpHost implements Transport {
   /** Goes up when sockets must route their flows again. */
   flowEpoch = 0;
 
+  readonly #flush: (() => void) | null;
   readonly #maxSockets: number;
   /** Packets of the transmit queue that UDP leaves for others (ACKs, ICMP). */
   readonly #reserve: number;
@@ -133,6 +138,7 @@ export class UdpHost implements Transport {
     this.groups = options.groups ?? null;
     this.ports = new UdpPorts(options.random);
     this.#secret = options.random.int32();
+    this.#flush = options.flush ?? null;
     this.#maxSockets = options.limits?.sockets ?? 16384;
     this.#reserve = options.ip.tx.capacity >> 3;
   }
@@ -351,7 +357,12 @@ export class UdpHost implements Transport {
 
   #checkRoom(packets: number, length: number): number {
     const { tx } = this.ip;
-    if (tx.room - this.#reserve >= packets && this.memory.freeBlocks > ((length + BLOCK_SIZE - 1) >> BLOCK_SHIFT)) return 0;
+    const blocks = (length + BLOCK_SIZE - 1) >> BLOCK_SHIFT;
+    if (tx.room - this.#reserve >= packets && this.memory.freeBlocks > blocks) return 0;
+    if (this.#flush !== null && !tx.empty) {
+      this.#flush();
+      if (tx.room - this.#reserve >= packets && this.memory.freeBlocks > blocks) return 0;
+    }
     this.counters.SndbufErrors++;
     // What cannot go out through an empty queue never can.
     return tx.empty && packets > tx.capacity - this.#reserve ? -ENOBUFS : -EAGAIN;

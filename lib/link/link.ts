@@ -97,6 +97,8 @@ export interface Link {
   readonly mtu: number;
   /** `LINK_…` bits. Fixed once attached. */
   readonly features: number;
+  /** What the link counts, if it counts. */
+  readonly counters?: object;
   /** Called once, by the stack. From now on the link may call the host. */
   attach(host: LinkHost): void;
   /**

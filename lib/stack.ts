@@ -1,0 +1,421 @@
+/**
+ * A whole stack: a link below, IP, ICMP, UDP and the kernel-style TCP, and on top the low-level sockets
+ * and the APIs in the shape of `node:net` and `node:dgram`. This file puts the parts together and runs
+ * the **turns**: whatever begins at the outside (a batch of packets, an API call, the alarm) does all
+ * its work and hands all its output to the link before it returns.
+ *
+ *     batch ─┐                                        ┌─ UDP, ICMP
+ *     call  ─┼─ enter ─ (ip.input … / the call) ──────┴─ TCP ─ leave ─ tcp.drain ─ link.send
+ *     alarm ─┘                                                          └─ loopback: once more
+ */
+
+import { EventEmitter } from 'node:events';
+import { PacketMemory } from './buffer/packet-memory.ts';
+import { TransmitQueue } from './buffer/transmit-queue.ts';
+import { SystemClock } from './clock.ts';
+import type { Alarm, Clock } from './clock.ts';
+import { ECONNABORTED, EPROTONOSUPPORT } from './errno.ts';
+import { parseCidr } from './ip/cidr.ts';
+import { Ip } from './ip/ip.ts';
+import type { IpLimits } from './ip/ip.ts';
+import type { RouteConfig } from './ip/route.ts';
+import type { Turn } from './ip/transport.ts';
+import { EchoHost } from './kernel/echo-socket.ts';
+import { TcpHost } from './kernel/tcp-host.ts';
+import { tcpSocket } from './kernel/tcp-socket.ts';
+import { UdpHost } from './kernel/udp.ts';
+import type { UdpLimits } from './kernel/udp.ts';
+import type { Link, LinkHost, PacketBatch } from './link/link.ts';
+import { createDgram } from './net/dgram.ts';
+import type { Dgram } from './net/dgram.ts';
+import { createNet } from './net/net.ts';
+import type { Net } from './net/net.ts';
+import { SystemRandom } from './random.ts';
+import type { Random } from './random.ts';
+import { IPPROTO_TCP, IPPROTO_UDP, SOCK_STREAM } from './socket.ts';
+import type { BsdSocket, SocketProvider } from './socket.ts';
+import { tcpConfig } from './tcp/config.ts';
+import type { TcpOptions } from './tcp/config.ts';
+import { tcpInfo } from './tcp/info.ts';
+import { STATE_NAMES } from './tcp/states.ts';
+import { abortWith, shutdownSend } from './tcp/user.ts';
+import { createCongestionControl, congestionNames } from './tcp/congestion/congestion-control.ts';
+import { formatAddress, parseAddress } from './wire/address.ts';
+
+/** The millisecond clock of TCP starts here, so that 0 can mean 'never' in its fields. */
+const MS_EPOCH = 1_000_000;
+/** Turns through the loopback queue before other work gets its chance. */
+const LOOPBACK_ROUNDS = 64;
+/** Longest time that a graceful close waits by default, ms. */
+const CLOSE_TIMEOUT_MS = 2000;
+
+/** A route: destination as CIDR; `source` is one of the stack's addresses, for connections that name none. */
+export interface RouteOptions {
+  to: string;
+  source?: string;
+}
+
+export interface StackOptions {
+  /** Where packets come from and go to: a TUN device, one end of a memory pair, any object of this shape. */
+  link: Link;
+  /** The stack's own addresses, as CIDR: `10.90.0.2/24`, `fd90::2/64`. At least one. */
+  addresses: readonly string[];
+  /** What is reached through the link. Default: everything. */
+  routes?: readonly RouteOptions[];
+  tcp?: TcpOptions;
+  /** Time; default the machine's. With a `VirtualClock` the whole stack runs in virtual time. */
+  clock?: Clock;
+  /** Randomness: secrets, ports, identifications. Default the platform's. */
+  random?: Random;
+  /** Bytes of packet memory: buffers, fragments, queues of the whole stack. Default 128 MiB, committed when touched. */
+  memory?: number;
+  /** Bytes of the receive slab; see PacketMemory. */
+  rxBytes?: number;
+  limits?: { ip?: IpLimits; udp?: UdpLimits };
+}
+
+/** One connection, or one listener, as `connections()` lists them. */
+export interface ConnectionInfo {
+  protocol: 'tcp';
+  /** As RFC 9293 prints it. */
+  state: string;
+  local: { address: string; port: number };
+  /** Null for a listener. */
+  remote: { address: string; port: number } | null;
+  /** Bytes unread; bytes unacknowledged or unsent. For a listener: connections that wait, and the backlog. */
+  recvQueue: number;
+  sendQueue: number;
+  info: ReturnType<typeof tcpInfo> | null;
+}
+
+export interface CloseOptions {
+  /** Send what is queued, exchange FINs, up to `timeoutMs`; then reset the rest. Default true. */
+  graceful?: boolean;
+  timeoutMs?: number;
+}
+
+export interface StackEvents {
+  /** The link is gone (device removed); every connection has been aborted. */
+  down: [error: Error];
+  close: [];
+}
+
+export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, SocketProvider {
+  readonly clock: Clock;
+  readonly memory: PacketMemory;
+  readonly link: Link;
+  /** As given, canonical: `10.90.0.2/24`. */
+  readonly addresses: readonly string[];
+  readonly ip: Ip;
+  readonly tcp: TcpHost;
+  readonly udp: UdpHost;
+  readonly echo: EchoHost;
+  /** `node:net` on this stack. */
+  readonly net: Net;
+  /** `node:dgram` on this stack. */
+  readonly dgram: Dgram;
+
+  readonly #tx: TransmitQueue;
+  readonly #alarm: Alarm;
+  /** When the alarm will fire, µs. */
+  #wakeUs = Infinity;
+  /** Turns within turns. */
+  #depth = 0;
+  #refs = 0;
+  #held = false;
+  #closed = false;
+  #closing: (() => void) | null = null;
+
+  constructor(options: StackOptions) {
+    super();
+    const config = tcpConfig(options.tcp);
+    if (createCongestionControl(config.congestion) === undefined) {
+      throw new RangeError(`there is no congestion control '${config.congestion}'; there are ${congestionNames().join(', ')}`);
+    }
+    const addresses = options.addresses.map((text) => {
+      const cidr = parseCidr(text);
+      if (cidr === null) throw new RangeError(`'${text}' is not an address with prefix; write for example 10.90.0.2/24 or fd90::2/64`);
+      return cidr;
+    });
+    if (addresses.length === 0) throw new RangeError('a stack needs at least one address; give for example addresses: [\'10.90.0.2/24\']');
+    const routes = options.routes?.map((route): RouteConfig => {
+      const to = parseCidr(route.to);
+      const source = route.source === undefined ? undefined : parseAddress(route.source);
+      if (to === null) throw new RangeError(`route to '${route.to}': not a network; write for example 10.0.0.0/8`);
+      if (source === null) throw new RangeError(`route to '${route.to}': source '${route.source}' is not an address`);
+      return { to, source };
+    });
+    const random = options.random ?? new SystemRandom();
+    const link = options.link;
+    this.clock = options.clock ?? new SystemClock();
+    this.memory = new PacketMemory({ size: options.memory, rxBytes: options.rxBytes });
+    this.link = link;
+    this.addresses = addresses.map(({ words, prefix }) => `${formatAddress(words.w0, words.w1, words.w2, words.w3)}/${prefix}`);
+    this.#tx = new TransmitQueue(this.memory);
+    this.#alarm = this.clock.alarm(() => this.#onAlarm());
+    const common = { memory: this.memory, random, turn: this };
+    const refs = { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) };
+    this.ip = new Ip({
+      tx: this.#tx, memory: this.memory, random, mtu: link.mtu, features: link.features, addresses, routes: routes ?? null, limits: options.limits?.ip,
+    });
+    this.tcp = new TcpHost({
+      ...common, ip: this.ip, config, refs, flush: () => this.#flush(), wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
+    });
+    this.udp = new UdpHost({
+      ...common, ip: this.ip, flush: () => this.#flush(), limits: options.limits?.udp, liveness: refs, groups: this.ip.routes,
+    });
+    this.echo = new EchoHost({ ...common, ip: this.ip, clock: this.clock, liveness: refs });
+    this.ip.register(IPPROTO_TCP, this.tcp);
+    this.ip.register(IPPROTO_UDP, this.udp);
+    this.ip.onEcho(this.echo);
+    this.net = createNet(this);
+    this.dgram = createDgram(this.udp);
+    this.#setNow();
+    this.tcp.advance();
+    link.attach(this);
+    link.unref();
+  }
+
+  // ------------------------------------------------------------------------------------- turns
+
+  /** LinkHost: packets have arrived. */
+  input(batch: PacketBatch): void {
+    if (this.#closed) return;
+    this.enter();
+    this.#handle(batch);
+    this.leave();
+  }
+
+  #handle(batch: PacketBatch): void {
+    const lent = this.tcp.lent;
+    lent.slab = batch.slab;
+    lent.count = 0;
+    lent.open = true;
+    const ip = this.ip;
+    const count = batch.count;
+    for (let i = 0; i < count; i++) ip.input(batch, i);
+    // Output is stamped with the time at which it leaves, not with that of the batch's arrival.
+    this.#setNow();
+    this.tcp.drain();
+    lent.open = false;
+  }
+
+  enter(): void {
+    if (this.#depth++ === 0) this.#setNow();
+  }
+
+  leave(): void {
+    if (this.#depth === 1) this.#finish();
+    this.#depth--;
+  }
+
+  /** The outermost turn ends: output until there is none left, and what was sent to ourselves. */
+  #finish(): void {
+    const ip = this.ip;
+    for (let round = 0; ; round++) {
+      this.tcp.drain();
+      this.#flush();
+      if (!ip.loopbackPending) break;
+      if (round === LOOPBACK_ROUNDS) {
+        this.#wake(this.clock.nowUs());
+        break;
+      }
+      this.#handle(ip.takeLoopback()!);
+    }
+    const deadlineUs = ip.nextDeadlineUs;
+    if (deadlineUs < this.#wakeUs) this.#wake(deadlineUs);
+    if (this.#closing !== null && this.tcp.connections === 0) this.#closing();
+  }
+
+  #setNow(): void {
+    const nowUs = this.clock.nowUs();
+    this.ip.nowUs = nowUs;
+    this.tcp.nowUs = nowUs | 0;
+    this.tcp.nowMs = (Math.floor(nowUs / 1000) + MS_EPOCH) | 0;
+  }
+
+  #flush(): void {
+    const tx = this.#tx;
+    if (tx.empty) return;
+    this.link.send(tx);
+    tx.reclaim();
+  }
+
+  /** LinkHost: the link takes packets again. */
+  writable(): void {
+    if (this.#closed) return;
+    this.enter();
+    this.#flush();
+    if (this.udp.blocked) this.udp.writable();
+    this.leave();
+  }
+
+  #wakeAtMs(atMs: number): void {
+    const delta = Math.max((atMs - this.tcp.nowMs) | 0, 0);
+    this.#wake((Math.floor(this.ip.nowUs / 1000) + delta) * 1000);
+  }
+
+  #wake(atUs: number): void {
+    if (atUs >= this.#wakeUs) return;
+    this.#wakeUs = atUs;
+    this.#alarm.set(atUs);
+  }
+
+  #onAlarm(): void {
+    if (this.#closed) return;
+    this.#wakeUs = Infinity;
+    this.enter();
+    this.tcp.advance();
+    if (this.ip.nowUs >= this.ip.nextDeadlineUs) this.ip.poll(this.ip.nowUs);
+    this.leave();
+    const next = this.tcp.nextIn();
+    if (next >= 0) this.#wakeAtMs((this.tcp.nowMs + next) | 0);
+  }
+
+  // ----------------------------------------------------------------------------------- sockets
+
+  /**
+   * A low-level TCP socket.
+   * @param domain AF_INET or AF_INET6
+   * @param type SOCK_STREAM (datagrams: `stack.udp`)
+   * @returns the socket, -EAFNOSUPPORT or -EPROTONOSUPPORT
+   */
+  socket(domain: number, type: number = SOCK_STREAM, protocol = 0): BsdSocket | number {
+    if (type !== SOCK_STREAM || (protocol !== 0 && protocol !== IPPROTO_TCP)) return -EPROTONOSUPPORT;
+    return tcpSocket(this.tcp, domain);
+  }
+
+  /** Every TCP connection and listener. */
+  connections(): ConnectionInfo[] {
+    const list: ConnectionInfo[] = [];
+    this.#setNow();
+    this.tcp.forEachListener((one) => list.push({
+      protocol: 'tcp',
+      state: 'LISTEN',
+      local: { address: formatAddress(one.b0, one.b1, one.b2, one.b3), port: one.port },
+      remote: null,
+      recvQueue: one.queue.length,
+      sendQueue: one.backlog,
+      info: null,
+    }));
+    this.tcp.forEach((tcb) => list.push({
+      protocol: 'tcp',
+      state: STATE_NAMES[tcb.state]!,
+      local: { address: formatAddress(tcb.flow.l0, tcb.flow.l1, tcb.flow.l2, tcb.flow.l3), port: tcb.localPort },
+      remote: { address: formatAddress(tcb.flow.r0, tcb.flow.r1, tcb.flow.r2, tcb.flow.r3), port: tcb.remotePort },
+      recvQueue: tcb.readable,
+      sendQueue: tcb.sndQueued,
+      info: tcpInfo(tcb),
+    }));
+    return list;
+  }
+
+  /** Counters of every layer, under their SNMP names where they have one. */
+  counters(): Record<string, Record<string, number>> {
+    const { memory } = this;
+    return {
+      ip: { ...this.ip.ip4 },
+      ip6: { ...this.ip.ip6 },
+      icmp: { ...this.ip.icmp4 },
+      icmp6: { ...this.ip.icmp6 },
+      tcp: { ...this.tcp.counters },
+      udp: { ...this.udp.counters },
+      link: { ...this.link.counters },
+      memory: {
+        blocks: memory.blockCount, freeBlocks: memory.freeBlocks, exhausted: memory.exhausted, connections: this.tcp.connections,
+        timeWaits: this.tcp.timeWaits,
+      },
+    };
+  }
+
+  // -------------------------------------------------------------------------- life and death
+
+  /** Keeps the process alive as long as the stack is open. By itself only its open sockets do. */
+  ref(): this {
+    if (!this.#held) {
+      this.#held = true;
+      this.#addRef(1);
+    }
+    return this;
+  }
+
+  unref(): this {
+    if (this.#held) {
+      this.#held = false;
+      this.#addRef(-1);
+    }
+    return this;
+  }
+
+  #addRef(change: number): void {
+    this.#refs += change;
+    if (this.#closed) return;
+    if (this.#refs === 1 && change === 1) this.link.ref();
+    else if (this.#refs === 0) this.link.unref();
+  }
+
+  /** LinkHost: the device is gone. */
+  down(error: Error): void {
+    if (this.#closed) return;
+    this.#shut();
+    this.emit('down', error);
+    this.emit('close');
+  }
+
+  /** Ends all connections and closes the link. Resolves when that is done; closing twice is fine. */
+  close(options: CloseOptions = {}): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    if (options.graceful === false) {
+      this.#shut();
+      this.emit('close');
+      return Promise.resolve();
+    }
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        if (this.#closing !== finish) return;
+        this.#closing = null;
+        limit.clear();
+        this.#shut();
+        this.emit('close');
+        resolve();
+      };
+      if (this.#closing !== null) {
+        this.once('close', resolve);
+        return;
+      }
+      const limit = this.clock.alarm(finish);
+      limit.set(this.clock.nowUs() + (options.timeoutMs ?? CLOSE_TIMEOUT_MS) * 1000);
+      this.ref();
+      this.#closing = finish;
+      this.enter();
+      this.tcp.forEachListener((listener) => this.tcp.removeListener(listener));
+      this.tcp.forEach((tcb) => shutdownSend(tcb));
+      this.leave();
+    });
+  }
+
+  /** Resets what is still open and lets go of the link. */
+  #shut(): void {
+    this.enter();
+    this.tcp.forEachListener((listener) => this.tcp.removeListener(listener));
+    this.tcp.forEach((tcb) => abortWith(tcb, ECONNABORTED, true));
+    this.leave();
+    this.#closed = true;
+    this.#alarm.clear();
+    this.#tx.clear();
+    this.link.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/**
+ * Makes a stack on a link.
+ *
+ * @throws RangeError that names the bad option
+ */
+export function createStack(options: StackOptions): Stack {
+  return new Stack(options);
+}
