@@ -43,7 +43,7 @@ import { enter, leave, notify } from './readiness.ts';
 import type { ReadyTarget } from './readiness.ts';
 
 export type { RemoteInfo } from 'node:dgram';
-export type { DgramBindOptions, DgramIcmpError, DgramLookup, DgramOptions, MessageListener, SendCallback, SocketType } from './dgram-types.ts';
+export type * from './dgram-types.ts';
 
 /** A send that found the transmit queue full. */
 interface PendingSend {
@@ -138,7 +138,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
     let port: unknown = first;
     let address: unknown = typeof second === 'function' ? '' : second;
     if (first !== null && typeof first === 'object') {
-      if ('fd' in first && first.fd != null) throw invalidArgValue('options.fd', first.fd, 'belongs to the host, not to this stack');
+      if ('fd' in first && first.fd != null) throw invalidArgValue('options.fd', first.fd, 'is a descriptor of the host');
       port = (first as DgramBindOptions).port;
       address = (first as DgramBindOptions).address;
     }
@@ -263,7 +263,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
   send(msg: unknown, ...args: unknown[]): void {
     const connected = this.#connectState === CONNECTED;
     // (offset, length, …) come first when the third argument of what follows is there, or for a connected socket a length.
-    const ranged = connected ? typeof args[1] === 'number' : Boolean(args[3]) || (Boolean(args[2]) && typeof args[2] !== 'function');
+    const ranged = connected ? typeof args[1] === 'number' : Boolean(args[3] || (args[2] && typeof args[2] !== 'function'));
     let data: Uint8Array;
     if (ranged) data = slice(msg, args[0] as number, args[1] as number);
     else data = Array.isArray(msg) ? concat(msg, msg) : toBytes(msg, 'buffer');

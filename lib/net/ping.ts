@@ -68,8 +68,12 @@ export async function* ping(stack: PingStack, host: string, options: PingOptions
   const socket = stack.echo.open(v6 ? AF_INET6 : AF_INET);
   if (typeof socket === 'number') throw errnoException(socket, 'socket');
   if (options.ttl !== undefined) {
-    const result = v6 ? socket.setsockopt(IPPROTO_IPV6, IPV6_UNICAST_HOPS, options.ttl) : socket.setsockopt(IPPROTO_IP, IP_TTL, options.ttl);
-    if (result < 0) throw invalidArgValue('options.ttl', options.ttl);
+    const [level, option] = v6 ? [IPPROTO_IPV6, IPV6_UNICAST_HOPS] : [IPPROTO_IP, IP_TTL];
+    const result = socket.setsockopt(level, option, options.ttl);
+    if (result < 0) {
+      socket.close();
+      throw invalidArgValue('options.ttl', options.ttl);
+    }
   }
 
   const results: PingResult[] = [];

@@ -11,7 +11,7 @@ import { lookup } from 'node:dns';
 import { EventEmitter, addAbortListener, captureRejectionSymbol } from 'node:events';
 import { getDefaultHighWaterMark } from 'node:stream';
 import { promisify } from 'node:util';
-import { EAGAIN } from '../errno.ts';
+import { EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN } from '../errno.ts';
 import { AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT } from '../socket.ts';
 import type { BsdSocket, SocketAddress, SocketProvider } from '../socket.ts';
 import {
@@ -93,7 +93,7 @@ export class Server extends EventEmitter implements ReadyTarget {
       connectionListener = options;
       options = null;
     } else if (options != null && typeof options !== 'object') {
-      throw invalidArgType('options', 'an instance of Object', options);
+      throw invalidArgType('options', 'of type object', options);
     }
     if (typeof connectionListener === 'function') this.on('connection', connectionListener);
     if (options?.keepAliveInitialDelay !== undefined) validateNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay');
@@ -185,7 +185,7 @@ export class Server extends EventEmitter implements ReadyTarget {
       // any address: IPv6, which takes IPv4 too, where the stack has it
       shown = '::';
       bound = this._boundSocket(AF_INET6, shown, port, options);
-      if (typeof bound === 'number') {
+      if (bound === -EAFNOSUPPORT || bound === -EADDRNOTAVAIL) {
         shown = '0.0.0.0';
         bound = this._boundSocket(AF_INET, shown, port, options);
       }

@@ -454,7 +454,8 @@ export class Socket extends Duplex implements ReadyTarget {
     enter();
     const result = this._handle === null ? 0 : this._handle.shutdown(SHUT_WR);
     leave();
-    callback(result === 0 || result === -ENOTCONN ? null : errnoException(result, 'shutdown'));
+    // 'finish' comes in a later phase, as in Node: destroy() right after end() forestalls it
+    setImmediate(callback, result === 0 || result === -ENOTCONN ? null : errnoException(result, 'shutdown'));
   }
 
   // ---- closing

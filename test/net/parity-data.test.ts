@@ -112,7 +112,7 @@ parity('encodings', async (env) => {
   client.write('');
   const euro = Buffer.from('€uro');
   client.write(euro.subarray(0, 1));
-  await until(() => peer.bytesRead === 13);
+  await until(() => peer.bytesRead === 14);
   client.write(euro.subarray(1));
   await until(() => text.endsWith('uro'));
   log.splice(0, log.length, log.every((type) => type === 'string'));
@@ -174,9 +174,9 @@ parity('paused and resumed', async (env) => {
   const log: unknown[] = [received, peer.isPaused(), peer.readableFlowing];
   peer.resume();
   await until(() => received === 'ab');
-  log.push(peer.isPaused(), peer.readableEnded);
+  log.push(peer.isPaused());
   peer.resume();
-  await once(peer, 'end');
+  await until(() => peer.readableEnded);
   await close();
   return log;
 });
@@ -229,10 +229,12 @@ parity('pipeline', async (env) => {
 parity('half open', async (env) => {
   const { client, peer, close } = await connected(env, { server: { allowHalfOpen: true }, client: { allowHalfOpen: true } });
   const log: unknown[] = [];
-  record(env, client, ['end', 'finish', 'close', 'error'], log, 'client ');
-  record(env, peer, ['end', 'finish', 'close', 'error'], log, 'peer ');
+  const clientLog = record(env, client, ['end', 'finish', 'close', 'error']);
+  const peerLog = record(env, peer, ['end', 'finish', 'error']);
   client.end('question');
-  const question = await readAll(peer).catch((error: unknown) => fields(env, error));
+  let question = '';
+  peer.on('data', (chunk: Buffer) => { question += chunk; });
+  await once(peer, 'end');
   await turns();
   log.push(question, client.readyState, peer.readyState, peer.writable, peer.destroyed);
   peer.write('answer');
@@ -243,7 +245,7 @@ parity('half open', async (env) => {
   await turns();
   log.push(client.readyState, peer.readyState);
   await close();
-  return log.filter((entry) => !Array.isArray(entry) || entry[0] !== 'peer close');
+  return [log, clientLog, peerLog];
 });
 
 parity('not half open: the end is answered', async (env) => {
@@ -265,10 +267,9 @@ parity('written after the peer has ended', async (env) => {
   const log: unknown[] = [];
   record(env, client, ['error', 'close'], log);
   const gone = closed(client);
-  client.on('end', () => setImmediate(() => {
-    if (!client.destroyed) log.push(client.write('late', (error: unknown) => log.push(['written', fields(env, error)])));
-    else log.push(client.write('late', (error: unknown) => log.push(['written', fields(env, error)])));
-  }));
+  client.on('end', () => {
+    process.nextTick(() => process.nextTick(() => log.push(client.write('late', (error: unknown) => log.push(['written', fields(env, error)])))));
+  });
   client.resume();
   peer.end();
   await gone;

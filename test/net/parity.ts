@@ -144,9 +144,14 @@ export function parity(name: string, body: (env: Env, t: Test) => Promise<unknow
     for (const make of targets) {
       const env = await make();
       await t.test(env.name, async (t) => {
-        const actual = await body(env, t);
-        t.strictSame(actual, expected, `${env.name} does as node:net`);
-        await env.close();
+        // unlike sockets of the host, the fake's do not keep the process alive
+        const alive = setInterval(() => {}, 1000);
+        try {
+          t.strictSame(await body(env, t), expected, `${env.name} does as node:net`);
+          await env.close();
+        } finally {
+          clearInterval(alive);
+        }
       });
     }
   });
