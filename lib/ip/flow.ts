@@ -30,4 +30,6 @@ export class IpFlow {
   pseudoSum = 0;
   /** Generation of the routing and path MTU tables that `mtu` is from; `begin()` notices when it is old. */
   generation = -1;
+  /** The remote address is the stack's own: packets come back in and never reach the link. Set by `route()`. */
+  loopback = false;
 }
