@@ -34,6 +34,11 @@ t.test('virtual clock', (t) => {
     clock.advance(100);
     t.same(log, ['b@10', 'a@10', 'c@20']);
     t.equal(clock.nowUs(), 110);
+    a.set(200);
+    b.set(200);
+    a.set(200);
+    clock.advance(100);
+    t.same(log.slice(3), ['b@200', 'a@200'], 'setting again goes behind');
     t.end();
   });
 

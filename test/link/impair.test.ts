@@ -153,6 +153,18 @@ t.test('reordering by packets: held until three have passed', (t) => {
   t.end();
 });
 
+t.test('reordering by packets: exactly as many as asked', (t) => {
+  const s = setUp({ reorder: 1, reorderPackets: 3 });
+  s.a.send(numbered(0, 60));
+  s.link.paths.up.reorder = 0;
+  for (let i = 1; i <= 5; i++) s.a.send(numbered(i, 60));
+  s.clock.advance(0);
+  t.same(s.b.arrivals.map(({ bytes }) => numberOf(bytes)), [1, 2, 3, 0, 4, 5]);
+  s.clock.advance(1_000_000);
+  t.equal(s.b.arrivals.length, 6, 'and only once');
+  t.end();
+});
+
 t.test('reordering: the last packet is not held for ever', (t) => {
   const s = setUp({ up: { reorder: 1, reorderPackets: 5 } });
   s.a.send(numbered(1, 60));
@@ -225,6 +237,12 @@ t.test('a link below that is full slows down without loss', (t) => {
   for (let i = 0; i < 1000; i++) s.a.send(numbered(i, 1500));
   s.clock.advance(1_000_000);
   t.same(s.b.arrivals.map(({ bytes }) => numberOf(bytes)), upTo(1000));
+  t.ok(s.b.arrivals.every(({ bytes }, i) => Buffer.compare(bytes, numbered(i, 1500)) === 0), 'bytes too');
+  // Once more: the memory below has been used and given back.
+  for (let i = 0; i < 200; i++) s.a.send(numbered(i + 1000, 1400));
+  s.clock.advance(1_000_000);
+  t.ok(s.b.arrivals.slice(1000).every(({ bytes }, i) => Buffer.compare(bytes, numbered(i + 1000, 1400)) === 0));
+  t.equal(s.b.arrivals.length, 1200);
   t.end();
 });
 
@@ -250,12 +268,15 @@ t.test('partial checksums from below are finished, merged packets stay marked', 
   t.end();
 });
 
-t.test('packets of 64 KB pass', (t) => {
+t.test('one packet, then many at once, then packets of 64 KB', (t) => {
   const s = setUp({ delayUs: 10 }, { mtu: 65535 });
-  for (let i = 0; i < 100; i++) s.a.send(numbered(i, 65535), { pieceLength: 8192 });
-  s.clock.advance(1000);
-  t.equal(s.b.arrivals.length, 100);
-  t.ok(s.b.arrivals.every(({ bytes }, i) => Buffer.compare(bytes, numbered(i, 65535)) === 0));
+  const lengths = [1500, ...new Array<number>(20).fill(1400), ...new Array<number>(100).fill(65535)];
+  for (const [from, to] of [[0, 1], [1, 21], [21, 121]] as const) {
+    for (let i = from; i < to; i++) s.a.send(numbered(i, lengths[i]!), { pieceLength: 8192 });
+    s.clock.advance(1000);
+  }
+  t.equal(s.b.arrivals.length, lengths.length);
+  t.ok(s.b.arrivals.every(({ bytes }, i) => Buffer.compare(bytes, numbered(i, lengths[i]!)) === 0));
   t.end();
 });
 
