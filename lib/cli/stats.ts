@@ -14,16 +14,6 @@ export function formatBitRate(bitsPerSecond: number): string {
   return `${value.toFixed(i === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2)} ${units[i]}`;
 }
 
-/** The sum of all counters of this name, wherever they lie. */
-function sumOf(counters: object, name: string): number {
-  let sum = 0;
-  for (const [key, value] of Object.entries(counters)) {
-    if (key === name && typeof value === 'number') sum += value;
-    else if (typeof value === 'object' && value !== null) sum += sumOf(value as object, name);
-  }
-  return sum;
-}
-
 interface Sample {
   timeMs: number;
   rxPackets: number;
@@ -62,7 +52,7 @@ export class StatsPrinter {
       txPackets: device.txPackets,
       txBytes: device.txBytes,
       drops: device.txDownDrops + device.txInvalidDrops + device.txMemoryDrops,
-      retransmitted: sumOf(this.#open.stack.counters(), 'RetransSegs'),
+      retransmitted: this.#open.stack.tcp.counters.RetransSegs,
     };
   }
 

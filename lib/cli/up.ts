@@ -61,12 +61,17 @@ async function up(options: UpOptions): Promise<void> {
     await open.stack.close({ graceful: false });
     throw asCliError(error);
   }
-  const ended = new Promise<void>((resolve) => onSignals(resolve));
+  // An error says that the device is gone.
+  const ended = new Promise<Error | null>((resolve) => {
+    onSignals(() => resolve(null));
+    open.stack.once('down', resolve);
+  });
   open.stack.ref();
   process.stdout.write(readyLine(open, running, options.json === true));
   const stats = options.stats === undefined ? null : new StatsPrinter(open, options.stats, options.json === true);
-  await ended;
+  const down = await ended;
   stats?.stop();
+  if (down !== null) throw asCliError(down);
   for (const service of running) service.close(true);
   await open.stack.close({ graceful: true, timeoutMs: CLOSE_TIMEOUT_MS });
 }
