@@ -135,6 +135,10 @@ export class Capture extends LinkMiddleware {
     return this.#writer.dropped;
   }
 
+  override get counters(): object {
+    return { ...this.link.counters, captured: this.packets, captureDrops: this.dropped };
+  }
+
   /** What broke the target and so ended the capture, or null. */
   get error(): Error | null {
     return this.#writer.error;

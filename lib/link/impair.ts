@@ -70,6 +70,15 @@ export class Impairment extends LinkMiddleware {
     };
   }
 
+  /** Those of the link below, and those of both paths: `upLost`, `downCorrupted`, … */
+  override get counters(): object {
+    const all: Record<string, number> = { ...this.link.counters };
+    for (const [direction, path] of Object.entries(this.paths)) {
+      for (const [name, value] of Object.entries(path.counters)) all[direction + name[0]!.toUpperCase() + name.slice(1)] = value;
+    }
+    return all;
+  }
+
   /** None: fates are for packets of the wire's size. */
   override get features(): number {
     return 0;

@@ -68,6 +68,23 @@ interface Held {
   left: number;
 }
 
+/** What came to a path and what was done to it. A packet can be counted in several. */
+export class PathCounters {
+  /** Packets and bytes that came in. */
+  packets = 0;
+  bytes = 0;
+  lost = 0;
+  duplicated = 0;
+  corrupted = 0;
+  reordered = 0;
+  /** Dropped because the queue before the rate was full. */
+  queueDrops = 0;
+  /** Dropped because `limitBytes` was reached. */
+  limitDrops = 0;
+  /** Packets that went on. */
+  passed = 0;
+}
+
 export class ImpairedPath {
   // Settings, see PathOptions. They may be changed at any time.
   loss: number;
@@ -83,20 +100,7 @@ export class ImpairedPath {
   queuePackets: number;
   limitBytes: number;
 
-  /** Packets and bytes that came in. */
-  packets = 0;
-  bytes = 0;
-  /** What was done to them. A packet can be counted in several. */
-  lost = 0;
-  duplicated = 0;
-  corrupted = 0;
-  reordered = 0;
-  /** Dropped because the queue before the rate was full. */
-  queueDrops = 0;
-  /** Dropped because `limitBytes` was reached. */
-  limitDrops = 0;
-  /** Packets that went on. */
-  passed = 0;
+  readonly counters = new PathCounters();
   /** Memory that is used now, bytes; never above `limitBytes`. */
   keptBytes = 0;
 
@@ -129,15 +133,15 @@ export class ImpairedPath {
 
   /** Takes a packet, whose bytes are this path's own from now on, that came at `nowUs`. */
   admit(packet: PathPacket, nowUs: number): void {
-    this.packets++;
-    this.bytes += packet.bytes.length;
+    this.counters.packets++;
+    this.counters.bytes += packet.bytes.length;
     if (this.#chance(this.loss)) {
-      this.lost++;
+      this.counters.lost++;
       return;
     }
     let copy: PathPacket | null = null;
     if (this.#chance(this.duplicate)) {
-      this.duplicated++;
+      this.counters.duplicated++;
       copy = new PathPacket(packet.bytes.slice(), packet.gsoType, packet.gsoSize, packet.headerLength);
     }
     this.#forward(packet, nowUs);
@@ -146,12 +150,12 @@ export class ImpairedPath {
 
   #forward(packet: PathPacket, nowUs: number): void {
     if (this.#chance(this.corrupt)) {
-      this.corrupted++;
+      this.counters.corrupted++;
       this.#flipBits(packet.bytes);
     }
     const length = packet.bytes.length;
     if (this.keptBytes + length + OVERHEAD > this.limitBytes) {
-      this.limitDrops++;
+      this.counters.limitDrops++;
       return;
     }
     let leavesUs = nowUs;
@@ -159,7 +163,7 @@ export class ImpairedPath {
       while (this.#departures.length > 0 && this.#departures[0]! <= nowUs) this.#departures.shift();
       // The first of them is on the line already.
       if (this.#departures.length > this.queuePackets) {
-        this.queueDrops++;
+        this.counters.queueDrops++;
         return;
       }
       this.#freeUs = Math.max(this.#freeUs, nowUs) + (length * 8e6) / this.rate;
@@ -169,7 +173,7 @@ export class ImpairedPath {
     }
     const dueUs = leavesUs + this.delayUs + (this.jitterUs > 0 ? Math.floor(this.#random.unit() * (this.jitterUs + 1)) : 0);
     if (this.#chance(this.reorder)) {
-      this.reordered++;
+      this.counters.reordered++;
       if (this.reorderUs > 0) {
         this.#push(packet, dueUs + this.reorderUs);
       } else {
@@ -223,7 +227,7 @@ export class ImpairedPath {
     const { packet } = this.#heap[0]!;
     packet.gone = true;
     this.keptBytes -= packet.bytes.length + OVERHEAD;
-    this.passed++;
+    this.counters.passed++;
     this.#pop();
   }
 

@@ -140,18 +140,31 @@ class MemoryPipe {
   }
 }
 
+/** What one end of a pair has seen; names as in `TunCounters`. */
+export class MemoryLinkCounters {
+  /** Packets, bytes and batches handed to the stack. */
+  rxPackets = 0;
+  rxBytes = 0;
+  rxBatches = 0;
+  /** Packets and bytes taken from the stack, dropped ones too, and calls of `send()`. */
+  txPackets = 0;
+  txBytes = 0;
+  txCalls = 0;
+  /** Times that the pair was full and packets had to wait. */
+  txBlocked = 0;
+  /** Dropped: longer than the MTU and not to be cut. */
+  txTooLongDrops = 0;
+  /** Dropped: one of the ends is closed. */
+  txClosedDrops = 0;
+}
+
 /** One end of a memory pair. */
 export class MemoryLink implements Link {
   readonly name: string;
   /** May be set while the link runs; the stack reads it for each new route. */
   mtu: number;
   readonly features: number;
-  /** Packets taken from the stack, and those of them that were thrown away (too long, or the peer is closed). */
-  sent = 0;
-  dropped = 0;
-  /** Packets handed to the stack, and in how many batches. */
-  received = 0;
-  batches = 0;
+  readonly counters = new MemoryLinkCounters();
 
   readonly #latencyUs: number;
   readonly #pipe: MemoryPipe;
@@ -198,9 +211,11 @@ export class MemoryLink implements Link {
   }
 
   send(queue: TransmitQueue): void {
+    const counters = this.counters;
+    counters.txCalls++;
     if (this.#closed || this.#peer.#closed) {
-      this.dropped += queue.tail - queue.head;
-      this.sent += queue.tail - queue.head;
+      counters.txClosedDrops += queue.tail - queue.head;
+      counters.txPackets += queue.tail - queue.head;
       queue.head = queue.tail;
       return;
     }
@@ -211,16 +226,18 @@ export class MemoryLink implements Link {
       const t = queue.head * TX_STRIDE;
       const length = queue.packets[t + TX_LENGTH]!;
       if (length > pipe.bytes.length || (length > this.mtu && queue.packets[t + TX_GSO_TYPE] === GSO_NONE)) {
-        this.dropped++;
+        counters.txTooLongDrops++;
       } else {
         const at = pipe.place(length);
         if (at < 0) {
           this.#blocked = true;
+          counters.txBlocked++;
           break;
         }
         pipe.add(queue, queue.head, at, dueUs);
       }
-      this.sent++;
+      counters.txPackets++;
+      counters.txBytes += length;
       queue.head++;
     }
     if (idle) this.#schedule();
@@ -237,7 +254,7 @@ export class MemoryLink implements Link {
     const peer = this.#peer;
     const nowUs = this.#clock!.nowUs();
     if (peer.#closed) {
-      this.dropped += pipe.count;
+      this.counters.txClosedDrops += pipe.count;
       pipe.count = 0;
     }
     // Only what was there at the start: answers to it wait for the next alarm.
@@ -284,6 +301,7 @@ export class MemoryLink implements Link {
         runAt = at;
       }
       runEnd = offset + length;
+      this.counters.rxBytes += length;
       at = (at + length + 7) & ~7;
       count++;
       pipe.drop();
@@ -296,8 +314,9 @@ export class MemoryLink implements Link {
   #input(): void {
     const batch = this.#batch!;
     batch.timeUs = this.#host!.clock.nowUs();
-    this.received += batch.count;
-    this.batches++;
+    const counters = this.counters;
+    counters.rxPackets += batch.count;
+    counters.rxBatches++;
     this.#host!.input(batch);
   }
 

@@ -48,6 +48,11 @@ export class LinkMiddleware implements Link, LinkHost {
     return this.link.features;
   }
 
+  /** What the link below counts; a middleware that counts adds its own. */
+  get counters(): object | undefined {
+    return this.link.counters;
+  }
+
   /** Keeps the host and attaches itself to the link below. An override calls this last: packets may come at once. */
   attach(host: LinkHost): void {
     this.#host = host;

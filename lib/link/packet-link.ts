@@ -13,7 +13,7 @@
 import type { TransmitQueue } from '../buffer/transmit-queue.ts';
 import { TX_LENGTH, TX_STRIDE } from '../buffer/transmit-queue.ts';
 import { LinkAlarm } from './link-alarm.ts';
-import { PacketBatch } from './link.ts';
+import { PacketBatch, RX_LENGTH, RX_STRIDE } from './link.ts';
 import type { Link, LinkHost } from './link.ts';
 
 export interface PacketLinkOptions {
@@ -40,16 +40,26 @@ const BATCH_PACKETS = 256;
 /** The longest IPv6 packet without a jumbo payload option: header and 65535 bytes. */
 const MAX_PACKET = 65575;
 
+/** What a packet link has seen; names as in `TunCounters`. */
+export class PacketLinkCounters {
+  /** Packets, bytes and batches handed to the stack. */
+  rxPackets = 0;
+  rxBytes = 0;
+  rxBatches = 0;
+  /** Arrived, but thrown away: no stack, closed, no room, empty, or longer than any IP packet. */
+  rxDrops = 0;
+  /** Packets and bytes taken by `send`. */
+  txPackets = 0;
+  txBytes = 0;
+  /** Times that `send` returned false. */
+  txBlocked = 0;
+}
+
 export class PacketLink implements Link {
   readonly name: string;
   readonly mtu: number;
   readonly features = 0;
-  /** Packets taken by `send`. */
-  sent = 0;
-  /** Packets handed to the stack. */
-  received = 0;
-  /** Packets that were thrown away: no stack, no room, empty, or beyond the receive slab. */
-  dropped = 0;
+  readonly counters = new PacketLinkCounters();
 
   readonly #options: PacketLinkOptions;
   readonly #queuePackets: number;
@@ -87,13 +97,16 @@ export class PacketLink implements Link {
     try {
       while (queue.head < queue.tail) {
         if (!this.#closed) {
-          const packet = new Uint8Array(queue.packets[queue.head * TX_STRIDE + TX_LENGTH]!);
+          const length = queue.packets[queue.head * TX_STRIDE + TX_LENGTH]!;
+          const packet = new Uint8Array(length);
           queue.copyPacket(queue.head, packet, 0);
           if (this.#options.send(packet) === false) {
             this.#blocked = true;
+            this.counters.txBlocked++;
             break;
           }
-          this.sent++;
+          this.counters.txPackets++;
+          this.counters.txBytes += length;
         }
         queue.head++;
       }
@@ -163,7 +176,7 @@ export class PacketLink implements Link {
 
   #accepts(packet: Uint8Array): boolean {
     if (this.#closed || this.#host === null || packet.length === 0 || packet.length > MAX_PACKET) {
-      this.dropped++;
+      this.counters.rxDrops++;
       return false;
     }
     return true;
@@ -171,7 +184,7 @@ export class PacketLink implements Link {
 
   #keep(packet: Uint8Array, timeUs: number | undefined): void {
     if (this.#waiting.length >= this.#queuePackets) {
-      this.dropped++;
+      this.counters.rxDrops++;
       return;
     }
     this.#waiting.push(packet.slice());
@@ -186,7 +199,9 @@ export class PacketLink implements Link {
   #input(timeUs: number): void {
     const batch = this.#batch!;
     batch.timeUs = timeUs;
-    this.received += batch.count;
+    this.counters.rxPackets += batch.count;
+    this.counters.rxBatches++;
+    for (let i = 0; i < batch.count; i++) this.counters.rxBytes += batch.meta[i * RX_STRIDE + RX_LENGTH]!;
     this.#busy = true;
     try {
       this.#host!.input(batch);

@@ -45,8 +45,8 @@ t.test('without settings nothing changes, both ways, in the same call', (t) => {
     t.same(host.arrivals.map(({ bytes }) => numberOf(bytes)), upTo(700));
     t.ok(host.arrivals.every(({ bytes }, i) => Buffer.compare(bytes, numbered(i, 20 + (i * 37) % 1481)) === 0));
   }
-  t.equal(link.paths.up.passed, 700);
-  t.equal(link.paths.down.passed, 700);
+  t.equal(link.paths.up.counters.passed, 700);
+  t.equal(link.paths.down.counters.passed, 700);
   t.equal(link.paths.up.keptBytes, 0);
   t.equal(clock.nextUs, Infinity, 'no alarm is left');
   t.end();
@@ -56,7 +56,7 @@ t.test('loss and duplication come as often as asked', (t) => {
   const n = 20_000;
   const s = setUp({ seed: 3, loss: 0.1, duplicate: 0.05 });
   const got = run(s, n);
-  const { up } = s.link.paths;
+  const up = s.link.paths.up.counters;
   // Four standard deviations: sqrt(n p q) = 42 and 30.
   t.ok(Math.abs(up.lost - n * 0.1) < 170, `lost ${up.lost}`);
   t.ok(Math.abs(up.duplicated - n * 0.9 * 0.05) < 120, `duplicated ${up.duplicated}`);
@@ -73,7 +73,7 @@ t.test('directions are set apart, and can be changed on the way', (t) => {
   clock.advance(1000);
   t.equal(b.arrivals.length, 1);
   t.equal(a.arrivals.length, 0);
-  t.equal(link.paths.down.lost, 1);
+  t.equal(link.paths.down.counters.lost, 1);
   link.paths.down.loss = 0;
   link.paths.up.loss = 1;
   a.send(numbered(1, 60));
@@ -116,7 +116,7 @@ t.test('corruption flips as many bits as asked, and a checksum sees one', (t) =>
       }
     }
   }
-  t.equal(changed, s.link.paths.up.corrupted);
+  t.equal(changed, s.link.paths.up.counters.corrupted);
   t.ok(Math.abs(changed - 500) < 64, `${changed} of 1000`);
   s.link.paths.up.corrupt = 1;
   s.link.paths.up.corruptBits = 400;
@@ -141,7 +141,7 @@ t.test('delay and jitter: never earlier, never later, in order', (t) => {
 t.test('reordering by packets: held until three have passed', (t) => {
   const s = setUp({ reorder: 0.05, reorderPackets: 3, seed: 9 });
   const got = run(s, 3000);
-  const { up } = s.link.paths;
+  const up = s.link.paths.up.counters;
   t.same([...got].sort((x, y) => x - y), upTo(3000), 'nothing is lost');
   t.ok(Math.abs(up.reordered - 150) < 50, `${up.reordered}`);
   let late = 0;
@@ -219,7 +219,7 @@ t.test('a full queue drops the newest', (t) => {
   s.a.send(numbered(50, 1000));
   s.clock.advance(1_000_000);
   t.same(s.b.arrivals.map(({ bytes }) => numberOf(bytes)), [...upTo(11), 50], 'one on the line, ten behind it');
-  t.equal(s.link.paths.up.queueDrops, 39);
+  t.equal(s.link.paths.up.counters.queueDrops, 39);
   t.end();
 });
 
@@ -227,7 +227,7 @@ t.test('memory is bounded', (t) => {
   const s = setUp({ delayUs: 1_000_000, limitBytes: 100_000 });
   const got = run(s, 500, 1, 1000);
   t.ok(got.length > 70 && got.length < 100, `${got.length} kept`);
-  t.equal(s.link.paths.up.limitDrops, 500 - got.length);
+  t.equal(s.link.paths.up.counters.limitDrops, 500 - got.length);
   t.equal(s.link.paths.up.keptBytes, 0);
   t.end();
 });

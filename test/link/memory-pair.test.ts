@@ -98,8 +98,8 @@ t.test('the byte ring wraps: a long random run arrives as it was sent', (t) => {
   t.equal(taken, sent.length, 'all bytes equal');
   t.ok(a.writableCalls > 10, 'it was full at times');
   t.ok(b.batches < sent.length / 1.5, `batches: ${b.batches}`);
-  t.equal(left.sent, sent.length);
-  t.equal(left.dropped, 0);
+  t.equal(left.counters.txPackets, sent.length);
+  t.equal(left.counters.txTooLongDrops, 0);
   t.end();
 });
 
@@ -143,7 +143,7 @@ t.test('a packet beyond the MTU is dropped and counted', (t) => {
   a.send(numbered(2, 1401));
   clock.advance(0);
   t.same(b.arrivals.map(({ bytes }) => numberOf(bytes)), [1]);
-  t.equal(left.dropped, 1);
+  t.equal(left.counters.txTooLongDrops, 1);
   left.mtu = 1500;
   a.send(numbered(3, 1500));
   clock.advance(0);
@@ -175,10 +175,10 @@ t.test('close: what was sent arrives, what was coming is lost, the peer drains',
   t.same(b.arrivals.map(({ bytes }) => numberOf(bytes)), [1]);
   t.equal(a.arrivals.length, 0);
   t.ok(b.queue.empty, 'a blocked peer goes on');
-  t.equal(right.dropped, 3);
+  t.equal(right.counters.txClosedDrops, 3);
   b.send(numbered(9, 60));
   t.ok(b.queue.empty);
-  t.equal(right.dropped, 4);
+  t.equal(right.counters.txClosedDrops, 4);
   t.end();
 });
 

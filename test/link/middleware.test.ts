@@ -2,6 +2,8 @@
 
 import t from 'tap';
 import { VirtualClock } from '../../lib/clock.ts';
+import { capture } from '../../lib/link/capture.ts';
+import { impair } from '../../lib/link/impair.ts';
 import type { Link, LinkHost } from '../../lib/link/link.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import { LinkMiddleware } from '../../lib/link/middleware.ts';
@@ -44,6 +46,20 @@ t.test('everything passes, through several layers', (t) => {
   const error = new Error('gone');
   host!.down(error);
   t.same(stack.downs, [error]);
+  t.end();
+});
+
+t.test('counters of all layers come together', (t) => {
+  const below = new PacketLink({ send: () => {} });
+  const link = capture(impair(below, { up: { loss: 1 } }), { write: () => true, end: () => {} });
+  const stack = new RecordingHost(link);
+  stack.send(numbered(1, 60));
+  below.receive(numbered(2, 70));
+  link.close();
+  t.match(link.counters, {
+    txPackets: 0, rxPackets: 1, rxBytes: 70, rxBatches: 1, upPackets: 1, upLost: 1, downPassed: 1, captured: 2, captureDrops: 0,
+  });
+  t.ok(Object.values(link.counters).every((value) => typeof value === 'number'));
   t.end();
 });
 
