@@ -15,7 +15,7 @@ import {
   ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER_LENGTH, ICMP_PARAMETER_PROBLEM, ICMP_REDIRECT, ICMP_TIME_EXCEEDED, ICMP_UNREACHABLE,
   ICMPV6_ECHO, ICMPV6_ECHO_REPLY, ICMPV6_PACKET_TOO_BIG, ICMPV6_PARAMETER_PROBLEM, ICMPV6_TIME_EXCEEDED, ICMPV6_UNREACHABLE,
   icmpCode, icmpId, icmpMtu, icmpPointer, icmpSequence, icmpType, icmpv6Mtu, icmpv6Pointer, TIME_EXCEEDED_REASSEMBLY,
-  UNREACH6_PORT, UNREACH_NEEDFRAG, UNREACH_PORT, UNREACH_PROTOCOL,
+  UNREACH_NEEDFRAG,
 } from '../wire/icmp.ts';
 import {
   IPV4_HEADER_LENGTH, IPV4_MF, ipv4Destination, ipv4Flags, ipv4FragmentOffset, ipv4HeaderLength, ipv4Id, ipv4Protocol, ipv4Source,
@@ -145,10 +145,12 @@ function protocolName(protocol: number): string {
 function transport(view: DataView, ip: IpFields, quoted: boolean): string {
   const { offset, length, protocol } = ip;
   if (protocol === PROTO_TCP || protocol === PROTO_UDP) {
-    if (length < 4) return `${ip.source} > ${ip.destination}: ${protocolName(protocol)} cut short, length ${length}`;
+    const name = protocolName(protocol);
+    if (length < 4) return `${ip.source} > ${ip.destination}: ${name} cut short, length ${length}`;
     // The ports lie in the same place in both headers.
-    const ends = `${ip.source}.${view.getUint16(offset + TCP_SRC_PORT)} > ${ip.destination}.${view.getUint16(offset + TCP_DST_PORT)}`;
-    if (quoted) return `${protocolName(protocol)} ${ends}`;
+    const from = `${ip.source}.${view.getUint16(offset + TCP_SRC_PORT)}`;
+    const ends = `${from} > ${ip.destination}.${view.getUint16(offset + TCP_DST_PORT)}`;
+    if (quoted) return `${name} ${ends}`;
     return `${ends}: ${protocol === PROTO_TCP ? tcp(view, offset, length) : udp(view, offset, length)}`;
   }
   const ends = `${ip.source} > ${ip.destination}`;
@@ -226,6 +228,9 @@ function optionText(view: DataView, at: number, kind: number, length: number): s
   return `option ${kind} length ${length}`;
 }
 
+/** By code: net, host, protocol, port. */
+const UNREACH4 = ['net', 'host', 'protocol', 'port'];
+
 function icmp(view: DataView, at: number, length: number): string {
   if (length < ICMP_HEADER_LENGTH) return `cut short, length ${length}`;
   const type = icmpType(view, at);
@@ -238,8 +243,8 @@ function icmp(view: DataView, at: number, length: number): string {
       return `echo ${type === ICMP_ECHO ? 'request' : 'reply'}, id ${icmpId(view, at)}, seq ${icmpSequence(view, at)}${end}`;
     case ICMP_UNREACHABLE: {
       if (code === UNREACH_NEEDFRAG) return `need to frag, mtu ${icmpMtu(view, at)}${about()}${end}`;
-      const what = code === UNREACH_PORT ? 'port' : code === UNREACH_PROTOCOL ? 'protocol' : code === 0 ? 'net' : code === 1 ? 'host' : '';
-      return `${what === '' ? '' : `${what} `}unreachable${what === '' ? `, code ${code}` : ''}${about()}${end}`;
+      const what = UNREACH4[code];
+      return `${what === undefined ? `unreachable, code ${code}` : `${what} unreachable`}${about()}${end}`;
     }
     case ICMP_TIME_EXCEEDED:
       return `time exceeded ${code === TIME_EXCEEDED_REASSEMBLY ? 'in reassembly' : 'in transit'}${about()}${end}`;
@@ -252,6 +257,7 @@ function icmp(view: DataView, at: number, length: number): string {
   }
 }
 
+/** By code (RFC 4443 section 3.1). */
 const UNREACH6 = ['no route', 'prohibited', 'beyond scope', 'address', 'port', 'policy', 'reject route'];
 /** RFC 2710, 4861 and 3810: types 130 to 137, and 143. */
 const ICMPV6_NAMES = new Map<number, string>([
@@ -271,7 +277,7 @@ function icmp6(view: DataView, at: number, length: number): string {
     case ICMPV6_ECHO_REPLY:
       return `echo ${type === ICMPV6_ECHO ? 'request' : 'reply'}, id ${icmpId(view, at)}, seq ${icmpSequence(view, at)}${end}`;
     case ICMPV6_UNREACHABLE:
-      return `${code === UNREACH6_PORT ? 'port' : UNREACH6[code] ?? `code ${code}`} unreachable${about()}${end}`;
+      return `${UNREACH6[code] ?? `code ${code}`} unreachable${about()}${end}`;
     case ICMPV6_PACKET_TOO_BIG:
       return `packet too big, mtu ${icmpv6Mtu(view, at)}${about()}${end}`;
     case ICMPV6_TIME_EXCEEDED:
