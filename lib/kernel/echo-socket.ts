@@ -11,7 +11,7 @@ import { BLOCK_SHIFT, BLOCK_SIZE, copyBytes } from '../buffer/packet-memory.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { GSO_NONE } from '../buffer/transmit-queue.ts';
 import type { Clock } from '../clock.ts';
-import { EACCES, EAFNOSUPPORT, EAGAIN, EBADF, EINVAL, EMFILE, EMSGSIZE, ENOPROTOOPT } from '../errno.ts';
+import { EACCES, EAFNOSUPPORT, EAGAIN, EBADF, EINVAL, EMFILE, EMSGSIZE, ENOBUFS, ENOPROTOOPT } from '../errno.ts';
 import { IpFlow } from '../ip/flow.ts';
 import type { IcmpError, IpPacket } from '../ip/packet.ts';
 import type { IpLayer, Turn } from '../ip/transport.ts';
@@ -90,8 +90,6 @@ export class EchoHost {
   readonly turn: Turn;
   readonly clock: Clock;
   readonly liveness: Liveness | null;
-  /** Goes up when sockets must route their flows again. */
-  flowEpoch = 0;
   readonly #random: Random;
   readonly #sockets = new Map<number, EchoSocket>();
 
@@ -133,11 +131,6 @@ export class EchoHost {
     return true;
   }
 
-  /** A path's MTU has changed. */
-  pathMtuChanged(): void {
-    this.flowEpoch++;
-  }
-
   /** @internal */
   forget(socket: EchoSocket): void {
     this.#sockets.delete(socket.id);
@@ -159,7 +152,6 @@ export class EchoSocket {
   readonly #reply = new EchoReply();
   readonly #flow = new IpFlow();
   #flowText = '';
-  #flowEpoch = -1;
   /** Of request `seq`, at `seq % REQUESTS`: the number, or -1; 0x10000 is added when it was answered. When, and where to. */
   readonly #seqs = new Int32Array(REQUESTS).fill(-1);
   readonly #sentUs = new Float64Array(REQUESTS);
@@ -180,7 +172,7 @@ export class EchoSocket {
    * Sends an echo request with number `seq` (0 to 65535) to an address (text).
    * @param data  the bytes to carry, or how many; then byte i has the value i modulo 256
    * Returns the bytes of ICMP sent (8 more than the data), or -EINVAL, -EAFNOSUPPORT, -EMSGSIZE, -ENETUNREACH,
-   * -EAGAIN (no room in the transmit queue or the memory).
+   * -EAGAIN (the transmit queue is full), -ENOBUFS (the memory is).
    */
   send(seq: number, data: number | Uint8Array, address: string): number {
     if (this.#closed) return -EBADF;
@@ -201,7 +193,12 @@ export class EchoSocket {
     this.#words[i * 4 + 1] = flow.r1;
     this.#words[i * 4 + 2] = flow.r2;
     this.#words[i * 4 + 3] = flow.r3;
-    const result = this.#transmit(seq, data, length);
+    let result = this.#transmit(seq, data, length);
+    if (result === -EMSGSIZE && fits && this.#mtuDiscover !== IP_PMTUDISC_DO) {
+      // The path's MTU has gone down since the flow was routed; `begin()` has noticed.
+      flow.dontFragment = false;
+      result = this.#transmit(seq, data, length);
+    }
     if (result < 0) this.#seqs[i] = -1;
     host.turn.leave();
     return result;
@@ -212,7 +209,7 @@ export class EchoSocket {
     const flow = this.#flow;
     const inline = length <= INLINE_DATA;
     const blocks = inline ? 0 : (length + BLOCK_SIZE - 1) >> BLOCK_SHIFT;
-    if (memory.freeBlocks < blocks) return -EAGAIN;
+    if (memory.freeBlocks < blocks) return -ENOBUFS;
     const at = ip.begin(flow, ICMP_HEADER_LENGTH + (inline ? length : 0));
     if (at < 0) return -EAGAIN;
     writeIcmpHeader(memory.view, at, flow.version === 4 ? ICMP_ECHO : ICMPV6_ECHO, 0, echoWord(this.id, seq));
@@ -306,7 +303,7 @@ export class EchoSocket {
 
   #aim(address: string): number {
     const host = this.#host;
-    if (address === this.#flowText && this.#flowEpoch === host.flowEpoch) return 0;
+    if (address === this.#flowText) return 0;
     const words = parseAddress(address);
     if (words === null) return -EINVAL;
     const { w0, w1, w2, w3 } = words;
@@ -331,7 +328,6 @@ export class EchoSocket {
     const result = host.ip.route(flow);
     if (result !== 0) return result;
     this.#flowText = address;
-    this.#flowEpoch = host.flowEpoch;
     return 0;
   }
 }

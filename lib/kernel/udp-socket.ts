@@ -199,8 +199,8 @@ export class UdpSocket {
    * route.
    * Returns `length`; -EMSGSIZE (more than UDP can carry, or than the path can where DF is asked for),
    * -EDESTADDRREQ, -ENETUNREACH, -EAFNOSUPPORT, -EINVAL (no address, port 0), -EACCES (broadcast without
-   * SO_BROADCAST), -EAGAIN (the transmit queue or the memory is full: `onwritable` will tell), or the
-   * pending error.
+   * SO_BROADCAST), -EAGAIN (the transmit queue is full: `onwritable` will tell), -ENOBUFS (the memory is
+   * full), or the pending error.
    */
   sendTo(from: Uint8Array, offset: number, length: number, address: string | null, port: number): number {
     const result = this.#target(address, port);

@@ -364,8 +364,8 @@ export class UdpHost implements Transport {
       if (tx.room - this.#reserve >= packets && this.memory.freeBlocks > blocks) return 0;
     }
     this.counters.SndbufErrors++;
-    // What cannot go out through an empty queue never can.
-    return tx.empty && packets > tx.capacity - this.#reserve ? -ENOBUFS : -EAGAIN;
+    // Waiting helps only when something is queued: room, and the blocks that it holds, come with its leaving.
+    return tx.empty ? -ENOBUFS : -EAGAIN;
   }
 
   #send(
