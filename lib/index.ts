@@ -1,0 +1,49 @@
+/**
+ * Package entry: make a link (`openTun`, `createMemoryPair`, `PacketLink`, or an object of your own that
+ * is a `Link`), put a stack on it (`createStack`), and use `stack.net`, `stack.dgram`, or the low-level
+ * `stack.socket()`.
+ *
+ * ```js
+ * import { createStack, openTun } from 'tcpu';
+ *
+ * const link = openTun({ name: 'tcpu0', hostAddresses: ['10.90.0.1/24'] });
+ * const stack = createStack({ link, addresses: ['10.90.0.2/24'] });
+ * stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
+ * ```
+ */
+
+export { createStack, Stack } from './stack.ts';
+export type { CloseOptions, ConnectionInfo, RouteOptions, StackEvents, StackOptions } from './stack.ts';
+
+export { SystemClock, VirtualClock } from './clock.ts';
+export type { Alarm, Clock } from './clock.ts';
+export { SeededRandom, SystemRandom } from './random.ts';
+export type { Random } from './random.ts';
+
+export * from './link/link.ts';
+export { PacketMemory } from './buffer/packet-memory.ts';
+export { TransmitQueue } from './buffer/transmit-queue.ts';
+export { openTun, Tun } from './link/tun.ts';
+export type { TunOptions } from './link/tun.ts';
+export { TunError } from './link/tun-error.ts';
+export { createMemoryPair } from './link/memory-pair.ts';
+export type { MemoryPairOptions } from './link/memory-pair.ts';
+export { PacketLink } from './link/packet-link.ts';
+export type { PacketLinkOptions } from './link/packet-link.ts';
+export { LinkMiddleware } from './link/middleware.ts';
+export { capture } from './link/capture.ts';
+export type { CaptureOptions } from './link/capture.ts';
+export { impair } from './link/impair.ts';
+export type { ImpairOptions } from './link/impair.ts';
+export { trace } from './link/trace.ts';
+
+export * as constants from './socket.ts';
+export * as errno from './errno.ts';
+export type { BsdSocket, SocketAddress, SocketProvider, TcpInfo } from './socket.ts';
+export type { TcpOptions } from './tcp/config.ts';
+export type { UdpSocket } from './kernel/udp-socket.ts';
+export { createNet } from './net/net.ts';
+export type { ConnectOptions, ListenOptions, Net, Server, ServerOptions, Socket } from './net/net.ts';
+export type { Dgram } from './net/dgram.ts';
+export { ping } from './net/ping.ts';
+export type { PingOptions, PingResult } from './net/ping.ts';
