@@ -1,15 +1,14 @@
-/** Discard (RFC 863), on TCP and UDP: drops what it gets. The bytes are taken without being copied. */
+/** Discard (RFC 863), on TCP and UDP: reads what it gets, as any application would, and drops it. */
 
 import { EAGAIN } from '../errno.ts';
-import { MSG_TRUNC } from '../socket.ts';
 import type { BsdSocket } from '../socket.ts';
 import type { Stack } from '../stack.ts';
 import type { RunningService, Service } from './service.ts';
 import type { TcpConnection, TcpListener } from './tcp-listener.ts';
 import { startTcpUdp } from './tcp-udp.ts';
 
-/** Nothing is written to it: with MSG_TRUNC it only bounds how much one call drops. */
-const buffer = new Uint8Array(256 * 1024);
+/** Shared by all connections: nobody looks into it. */
+const buffer = new Uint8Array(64 * 1024);
 
 class DiscardConnection implements TcpConnection {
   readonly socket: BsdSocket;
@@ -22,7 +21,7 @@ class DiscardConnection implements TcpConnection {
 
   ready(): void {
     let length = 0;
-    do length = this.socket.recv(buffer, 0, buffer.length, MSG_TRUNC);
+    do length = this.socket.recv(buffer, 0, buffer.length);
     while (length > 0);
     if (length !== -EAGAIN) this.#listener.release(this);
   }
