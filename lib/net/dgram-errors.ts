@@ -37,7 +37,9 @@ export function bufferSizeFailed(errno: number, syscall: string): NetError {
   const [code, message] = getSystemErrorMap().get(errno) ?? [`Unknown system error ${errno}`, 'unknown error'];
   const error = nodeError(Error, 'ERR_SOCKET_BUFFER_SIZE',
     `Could not get or set buffer size: ${syscall} returned ${code} (${message})`);
-  error.name = 'SystemError';
+  for (const [key, value] of [['name', 'SystemError'], ['stack', error.stack!.replace('Error', 'SystemError')]]) {
+    Object.defineProperty(error, key!, { value, writable: true, configurable: true, enumerable: false });
+  }
   return Object.assign(error, { info: { errno, code, message, syscall }, errno, syscall });
 }
 

@@ -221,7 +221,6 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
   }
 
   disconnect(): void {
-    this.#check();
     if (this.#connectState !== CONNECTED) throw notConnected();
     this.#connectState = DISCONNECTED;
     this.#socket.disconnect();
@@ -236,6 +235,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
     }
     this.#check();
     this.#closed = true;
+    this.#connectState = DISCONNECTED;
     this.#detachSignal?.();
     this.#socket.close();
     for (const { callback: cb, address, port } of this.#pending.splice(0)) {
@@ -463,12 +463,12 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
   }
 
   getRecvBufferSize(): number {
-    this.#check();
+    this.#checkBuffer('uv_recv_buffer_size');
     return this.#socket.getsockopt(SOL_SOCKET, SO_RCVBUF);
   }
 
   getSendBufferSize(): number {
-    this.#check();
+    this.#checkBuffer('uv_send_buffer_size');
     return this.#socket.getsockopt(SOL_SOCKET, SO_SNDBUF);
   }
 
@@ -553,10 +553,16 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
   }
 
   #setBufferSize(syscall: string, option: number, size: number): void {
-    this.#check();
     if (size >>> 0 !== size) throw badBufferSize();
+    this.#checkBuffer(syscall);
     if (size > 0x7fffffff) throw bufferSizeFailed(-EINVAL, syscall);
     this.#socket.setsockopt(SOL_SOCKET, option, size);
+  }
+
+  /** Node's socket has buffers only once it is bound. */
+  #checkBuffer(syscall: string): void {
+    this.#check();
+    if (this.#bindState !== BOUND) throw bufferSizeFailed(-EBADF, syscall);
   }
 
   #isInterface(address: string): boolean {
