@@ -269,7 +269,12 @@ export class Server extends EventEmitter implements ReadyTarget {
     });
     this._connections++;
     socket.server = this;
-    this.emit('connection', socket);
+    try {
+      this.emit('connection', socket);
+    } finally {
+      // not before there are listeners: what is there already, be it an error, is read at once
+      socket._start();
+    }
   }
 
   /** Node's: a connection whose async listener failed is destroyed. */

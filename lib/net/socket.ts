@@ -49,12 +49,10 @@ export interface SocketOptions extends DuplexOptions {
   keepAliveInitialDelay?: number;
   onread?: OnReadOptions | null;
   signal?: AbortSignal;
-  /** @internal an accepted connection */
+  /** @internal An accepted connection; `_start()` begins to read. */
   handle?: BsdSocket;
   /** @internal */
   pauseOnCreate?: boolean;
-  /** Do not begin to read on a connection that is handed in. */
-  manualStart?: boolean;
 }
 
 /** A write that did not fit into the send buffer, or waits for the connection. */
@@ -81,6 +79,8 @@ const KEEP_ALIVE = 64;
 const HAD_ERROR = 128;
 /** The signal had been aborted when the socket was made: it never connects (Node 20 forgets that). */
 const ABORTED = 256;
+/** FIN has been asked for; `_finalCallback` is due. */
+const SHUT = 512;
 
 /** Largest chunk given to the stream. */
 const CHUNK_MAX = 65536;
@@ -94,6 +94,10 @@ const probe = Buffer.alloc(1);
 
 function onTimer(socket: Socket): void {
   socket._onTimeout();
+}
+
+function finish(socket: Socket, error: Error | null): void {
+  socket._resource.runInAsyncScope(socket._finished, socket, error);
 }
 
 function emitClose(socket: Socket, pending: PendingWrite | null, connecting: boolean): void {
@@ -158,7 +162,6 @@ export class Socket extends Duplex implements ReadyTarget {
     if (options.handle !== undefined) {
       this._attach(options.handle);
       if (options.pauseOnCreate) this.pause();
-      else if (!options.manualStart && options.readable !== false) this.read(0);
     }
     if (options.signal) addAbortSignal(options.signal, this);
   }
@@ -234,6 +237,11 @@ export class Socket extends Duplex implements ReadyTarget {
     this._refreshTimer();
     this.emit('connect');
     this.emit('ready');
+    this._start();
+  }
+
+  /** @internal Reads ahead, and so notices the end of the stream and errors, though nobody listens. */
+  _start(): void {
     if (this._handle !== null && !this.isPaused()) this.read(0);
   }
 
@@ -247,6 +255,11 @@ export class Socket extends Duplex implements ReadyTarget {
       connectSettled(this);
       if (this.connecting) return;
       events |= POLLIN | POLLOUT;
+    } else if ((this._flags & SHUT) !== 0 && this._finalCallback !== null) {
+      // it was first, and 'finish' may bring destroy()
+      this._finished(null);
+      defer(this, events);
+      return;
     }
     if (this._flags & READING) this._receive();
     if ((events & (POLLOUT | POLLERR | POLLHUP)) !== 0) {
@@ -449,13 +462,19 @@ export class Socket extends Duplex implements ReadyTarget {
   }
 
   private _shutdown(): void {
-    const callback = this._finalCallback!;
-    this._finalCallback = null;
+    this._flags |= SHUT;
     enter();
     const result = this._handle === null ? 0 : this._handle.shutdown(SHUT_WR);
     leave();
     // 'finish' comes in a later phase, as in Node: destroy() right after end() forestalls it
-    setImmediate(callback, result === 0 || result === -ENOTCONN ? null : errnoException(result, 'shutdown'));
+    setImmediate(finish, this, result === 0 || result === -ENOTCONN ? null : errnoException(result, 'shutdown'));
+  }
+
+  /** @internal */
+  _finished(error: Error | null): void {
+    const callback = this._finalCallback;
+    this._finalCallback = null;
+    if (callback !== null) callback(error);
   }
 
   // ---- closing

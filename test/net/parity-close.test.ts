@@ -61,19 +61,17 @@ parity('resetAndDestroy while connecting', async (env) => {
   const server = env.server.createServer();
   server.listen(0, env.host);
   await once(server, 'listening');
-  const accepted = once(server, 'connection') as Promise<[Socket]>;
+  // whether the server sees a connection that is reset as soon as it stands is a matter of timing
+  server.on('connection', (peer: Socket) => peer.on('error', () => {}).resume());
   const client = env.client.connect(server.address()!.port, env.host);
   const mine = record(env, client, ['connect', ...ENDS]);
   client.resetAndDestroy();
   const gone = closed(client);
-  const [peer] = await accepted;
-  peer.on('error', () => {});
-  peer.resume();
   await gone;
-  await closed(peer);
+  await turns(20);
   server.close();
   await once(server, 'close');
-  return [mine, (peer.errored as any)?.code];
+  return mine;
 });
 
 parity('destroyed with unread data: the peer is reset', async (env) => {

@@ -34,9 +34,11 @@ parity('a connection: events and state', async (env) => {
   const ports = { PORT: port, LOCAL: socket.localPort };
   states.push(state(env, socket, ports), state(env, peer, ports));
   const belongs = peer.server === server;
+  const gone = Promise.all([closed(socket), closed(peer)]);
   socket.end();
+  await once(socket, 'finish');
   peer.end();
-  await Promise.all([once(socket, 'close'), once(peer, 'close')]);
+  await gone;
   states.push(state(env, socket, ports), state(env, peer, ports));
   server.close();
   await once(server, 'close');
@@ -131,7 +133,7 @@ parity('several addresses', async (env) => {
     const socket = env.client.connect({
       port: at, host: 'some.name', autoSelectFamily: true,
       lookup: (_host: string, _options: any, done: any) => done(null, [
-        { address: '127.0.0.9', family: 4 }, { address: '127.0.0.9', family: 4 }, { address: 'junk', family: 6 }, { address: env.host, family: 4 }]),
+        { address: env.otherHost, family: 4 }, { address: env.otherHost, family: 4 }, { address: 'junk', family: 6 }, { address: env.host, family: 4 }]),
     });
     const log: unknown[] = [];
     record(env, socket, EVENTS, log, '', { PORT: at });

@@ -9,6 +9,9 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { createNet } from '../../lib/net/net.ts';
 import type { Net, Server, Socket } from '../../lib/net/net.ts';
+import { createMemoryPair } from '../../lib/link/memory-pair.ts';
+import { createStack } from '../../lib/stack.ts';
+import type { Stack } from '../../lib/stack.ts';
 import { FakeProvider } from './fake-provider.ts';
 
 export interface Env {
@@ -20,13 +23,15 @@ export interface Env {
   readonly host: string;
   readonly clientHost: string;
   readonly foreignHost: string;
+  /** Another address of the server's. */
+  readonly otherHost: string;
   /** Closes what was made; resolves when nothing is left open. */
   close(): Promise<void>;
 }
 
 function nodeEnv(): Env {
   const net = nodeNet as unknown as Net;
-  return { name: 'node:net', server: net, client: net, host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77', close: async () => {} };
+  return { name: 'node:net', server: net, client: net, host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77', otherHost: '127.0.0.9', close: async () => {} };
 }
 
 function fakeEnv(synchronous: boolean): Env {
@@ -34,13 +39,45 @@ function fakeEnv(synchronous: boolean): Env {
   const net = createNet(provider);
   return {
     name: synchronous ? 'synchronous fake' : 'fake', server: net, client: net,
-    host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77',
+    host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77', otherHost: '127.0.0.9',
     close: () => until(() => provider.open === 0, () => `${provider.open} sockets left open`),
   };
 }
 
+/** Resolves when no connection and no listener is left, and the stack is closed. */
+async function closeStack(stack: Stack): Promise<void> {
+  await until(() => stack.connections().length === 0, () => JSON.stringify(stack.connections()));
+  await stack.close();
+}
+
+/** Two stacks, back to back. */
+function stacksEnv(): Env {
+  const [a, b] = createMemoryPair();
+  const client = createStack({ link: a, addresses: ['10.1.0.1/24'] });
+  const server = createStack({ link: b, addresses: ['10.1.0.2/24', '10.1.0.9/24'] });
+  return {
+    name: 'two stacks', server: server.net, client: client.net, host: '10.1.0.2', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
+    close: async () => {
+      await Promise.all([closeStack(client), closeStack(server)]);
+    },
+  };
+}
+
+/** One stack that speaks to itself: all of a connection happens inside of calls. */
+function loopbackEnv(): Env {
+  const [link, other] = createMemoryPair();
+  const stack = createStack({ link, addresses: ['10.1.0.1/24', '10.1.0.9/24'] });
+  return {
+    name: 'one stack', server: stack.net, client: stack.net, host: '10.1.0.1', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
+    close: async () => {
+      await closeStack(stack);
+      other.close();
+    },
+  };
+}
+
 /** Makers of the environments that are compared with node:net. */
-export const targets: (() => Env | Promise<Env>)[] = [() => fakeEnv(false), () => fakeEnv(true)];
+export const targets: (() => Env | Promise<Env>)[] = [() => fakeEnv(false), () => fakeEnv(true), stacksEnv, loopbackEnv];
 
 /** Waits, turn by turn of the event loop, until the condition holds; fails after 10 s. */
 export async function until(holds: () => boolean, what: () => string = () => 'condition does not hold'): Promise<void> {
@@ -75,7 +112,7 @@ export function normal(env: Env, value: unknown, ports: Ports = {}): unknown {
     for (const [name, port] of Object.entries(ports)) {
       if (port !== undefined) value = (value as string).replaceAll(new RegExp(`\\b${port}\\b`, 'g'), name);
     }
-    return (value as string).replaceAll(env.foreignHost, 'FOREIGN').replaceAll(env.host, 'HOST').replaceAll(env.clientHost, 'HOST');
+    return (value as string).replaceAll(env.foreignHost, 'FOREIGN').replaceAll(env.otherHost, 'OTHER').replaceAll(env.host, 'HOST').replaceAll(env.clientHost, 'HOST');
   }
   if (value instanceof Error) return fields(env, value, ports);
   if (Buffer.isBuffer(value)) return normal(env, value.toString(), ports);
