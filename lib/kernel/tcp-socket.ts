@@ -4,7 +4,7 @@ import {
   EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, EBADF, EINPROGRESS, EINVAL, EISCONN, ENETUNREACH, ENOPROTOOPT, ENOTCONN, EPIPE,
 } from '../errno.ts';
 import {
-  AF_INET, AF_INET6, IP_TOS, IP_TTL, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPV6_TCLASS, IPV6_UNICAST_HOPS, IPV6_V6ONLY, MSG_MORE,
+  AF_INET, AF_INET6, IP_TOS, IP_TTL, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPV6_TCLASS, IPV6_UNICAST_HOPS, IPV6_V6ONLY, MSG_MORE, MSG_OOB,
   MSG_PEEK, MSG_TRUNC, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_ACCEPTCONN, SO_ERROR,
   SO_KEEPALIVE, SO_LINGER, SO_OOBINLINE, SO_RCVBUF, SO_REUSEADDR, SO_REUSEPORT, SO_SNDBUF, SO_TYPE, SOCK_STREAM, SOL_SOCKET,
   TCP_CONGESTION, TCP_CORK, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_MAXSEG, TCP_NODELAY, TCP_QUICKACK, TCP_SYNCNT,
@@ -253,7 +253,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     const host = this.#host;
     const room = tcb.sndbufLimit - tcb.sndQueued;
     host.turn.enter();
-    const taken = queueData(tcb, from, offset, length, (flags & MSG_MORE) !== 0);
+    const taken = queueData(tcb, from, offset, length, (flags & MSG_MORE) !== 0, (flags & MSG_OOB) !== 0);
     host.turn.leave();
     if (taken < length) {
       tcb.wantWrite = true;

@@ -63,6 +63,17 @@ export class TimeWaitTable {
     }
   }
 
+  /** Starts the time of a row anew (the peer's FIN came again): it becomes the youngest. Returns its new number. */
+  restart(row: number, expiresMs: number): number {
+    if (this.#length === this.#capacity) this.#grow();
+    const to = (this.#first + this.#length++) & 0x3fffffff;
+    const from = this.#at(row);
+    this.#rows.copyWithin(this.#at(to), from, from + STRIDE);
+    this.#rows[this.#at(to) + EXPIRES_MS] = expiresMs;
+    this.#rows[from + ENTRY] = -1;
+    return to;
+  }
+
   /** Frees a row before its time (a new connection takes the flow, or RST). */
   remove(row: number): void {
     this.#rows[this.#at(row) + ENTRY] = -1;
@@ -99,6 +110,10 @@ export class TimeWaitTable {
     this.#length--;
     this.size--;
     return entry;
+  }
+
+  expiresMs(row: number): number {
+    return this.#rows[this.#at(row) + EXPIRES_MS]!;
   }
 
   sndNxt(row: number): number {

@@ -126,6 +126,7 @@ function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
     if (ms >= 0 && ms < 60_000) sampleRtt(tcb, ms * 1000 + 500);
   }
   tcb.sndUna = segment.ack;
+  if (seqLt(tcb.sndUp, segment.ack)) tcb.sndUp = segment.ack;
   const fromBuffer = Math.min(seqDiff(segment.ack, tcb.sndBase), seqDiff(tcb.sndEnd, tcb.sndBase));
   if (fromBuffer > 0) {
     tcb.sndBase = seqAdd(tcb.sndBase, fromBuffer);
@@ -282,7 +283,9 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
   // First, check the sequence number.
   const window = tcb.rcvWnd;
   const offset = seqDiff(segment.seq, tcb.rcvNxt);
-  if (!acceptable(segment, offset, window)) {
+  // In a simultaneous open the peer's SYN-ACK repeats the SYN that we have (figure 7).
+  const synAgain = tcb.state === SYN_RECEIVED && !tcb.passive && segment.seq === tcb.irs && (flags & (SYN | ACK | RST)) === (SYN | ACK);
+  if (!synAgain && !acceptable(segment, offset, window)) {
     if (tcb.state === SYN_RECEIVED && (flags & (SYN | ACK | RST)) === SYN && segment.seq === tcb.irs) {
       // The SYN again: our SYN-ACK was lost.
       sendSyn(tcb);
@@ -327,9 +330,7 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
   }
   // Fourth, the SYN bit (RFC 5961 4.2). In SYN-RECEIVED of a passive open this is RFC 9293's "return to LISTEN".
   if ((flags & SYN) !== 0) {
-    if (tcb.state === SYN_RECEIVED && !tcb.passive && segment.seq === tcb.irs && (flags & ACK) !== 0) {
-      // Simultaneous open: the peer's SYN-ACK; go on to its ACK.
-    } else {
+    if (!synAgain) {
       challengeAck(tcb);
       return;
     }
@@ -541,7 +542,11 @@ function takeText(tcb: Tcb, segment: Segment, seq: Seq): void {
     tcb.finKnown = true;
     tcb.finAt = seqAdd(seq, length);
   }
-  if (tcb.finKnown) fin = tcb.rcvNxt === tcb.finAt;
+  if (tcb.finKnown) {
+    // What is lent must have found memory before the FIN behind it can count.
+    settle(tcb);
+    fin = tcb.rcvNxt === tcb.finAt;
+  }
   home.pend(tcb);
   if (fin) finReceived(tcb);
 }

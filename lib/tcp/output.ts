@@ -13,7 +13,7 @@ import { seqAdd, seqDiff, seqGt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import {
   ACK, FIN, MAX_SACK_BLOCKS, OPTLEN_TIMESTAMPS_PADDED, PSH, RST, SYN, TCP_ACK, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_DST_PORT,
-  TCP_FLAGS, TCP_HEADER, TCP_SEQ, TCP_SRC_PORT, TCP_URGENT, TCP_WINDOW,
+  TCP_FLAGS, TCP_HEADER, TCP_SEQ, TCP_SRC_PORT, TCP_URGENT, TCP_WINDOW, URG,
 } from '../wire/tcp.ts';
 import { synOptionsLength, writeSack, writeSynOptions, writeTimestamps } from '../wire/tcp-options.ts';
 import { initialWindow } from './congestion/newreno.ts';
@@ -145,6 +145,8 @@ function holdBack(tcb: Tcb): void {
 export function maxSegment(tcb: Tcb): number {
   const mss = tcb.sndMss;
   const flow = tcb.flow;
+  // Each segment of urgent data has a pointer of its own.
+  if (seqGt(tcb.sndUp, tcb.sndUna)) return mss;
   if ((tcb.home.ip.features & (flow.version === 4 ? LINK_TSO4 : LINK_TSO6)) === 0) return mss;
   const room = 0xffff - flow.headerLength - TCP_HEADER - 40;
   return mss >= room ? mss : Math.floor(room / mss) * mss;
@@ -201,9 +203,11 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
   view.setInt32(at + TCP_SEQ, seq);
   view.setInt32(at + TCP_ACK, tcb.rcvNxt);
   view.setUint8(at + TCP_DATA_OFFSET, (headerLength >> 2) << 4);
-  view.setUint8(at + TCP_FLAGS, flags);
+  // The urgent pointer points past the urgent data (MUST-62), and is sent until that is acknowledged.
+  const urgent = seqGt(tcb.sndUp, seq) ? Math.min(seqDiff(tcb.sndUp, seq), 0xffff) : 0;
+  view.setUint8(at + TCP_FLAGS, urgent > 0 ? flags | URG : flags);
   view.setUint16(at + TCP_WINDOW, Math.min(seqDiff(edge, tcb.rcvNxt) >> Math.max(tcb.rcvWscale, 0), 0xffff));
-  view.setUint16(at + TCP_URGENT, 0);
+  view.setUint16(at + TCP_URGENT, urgent);
   let option = at + TCP_HEADER;
   if (tcb.timestamps) option = writeTimestamps(view, option, (home.nowMs + tcb.tsOffset) | 0, tcb.tsRecent);
   if (sacks > 0) writeSack(view, option, sackScratch, sacks);

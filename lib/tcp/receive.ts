@@ -128,6 +128,7 @@ export function readBytes(tcb: Tcb, to: Uint8Array | null, toOffset: number, len
     tcb.rcvStored -= fromStored;
     tcb.rcvLent -= total - fromStored;
     tcb.rcvRead = seqAdd(tcb.rcvRead, total);
+    if (tcb.urgent && seqGeq(tcb.rcvRead, tcb.rcvUp)) tcb.urgent = false;
     if (tcb.rcvStored === 0 && tcb.oooCount === 0) tcb.rcvBuffer.clear();
     else tcb.rcvBuffer.drop(total);
     tuneReceiveBuffer(tcb);

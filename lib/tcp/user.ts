@@ -72,16 +72,19 @@ export function openPassive(tcb: Tcb, segment: Segment): void {
 }
 
 /**
- * SEND (3.10.2): queues up to `length` bytes. Returns how many had room; 0 when the buffer is full or
+ * SEND (3.10.2; `urgent`: the data ends with what is urgent): queues up to `length` bytes. Returns how many had room; 0 when the buffer is full or
  * the memory exhausted.
  */
-export function queueData(tcb: Tcb, from: Uint8Array, offset: number, length: number, more: boolean): number {
+export function queueData(
+  tcb: Tcb, from: Uint8Array, offset: number, length: number, more: boolean, urgent: boolean,
+): number {
   const room = tcb.sndbufLimit - tcb.sndQueued;
   const n = Math.min(length, room);
   tcb.more = more && n === length;
   if (n <= 0) return 0;
   const stored = tcb.sndBuffer.put(tcb.sndQueued, from, offset, n);
   tcb.sndEnd = seqAdd(tcb.sndEnd, stored);
+  if (urgent && stored === length) tcb.sndUp = tcb.sndEnd;
   if (stored > 0) tcb.home.pend(tcb);
   return stored;
 }
