@@ -74,6 +74,8 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
   #bindState = UNBOUND;
   #connectState = DISCONNECTED;
   #closed = false;
+  /** `close()` was called while sends waited for the socket to be bound. */
+  #closing = false;
   /** What is to be done when it is bound. */
   #afterBind: (() => void)[] | null = null;
   /** Sends that wait for room. */
@@ -168,7 +170,11 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
         this.#bindState = UNBOUND;
         this.#connectState = DISCONNECTED;
         this.#afterBind = null;
-        this.emit('error', failure);
+        try {
+          this.emit('error', failure);
+        } finally {
+          if (this.#closing && !this.#closed) this.close();
+        }
         return;
       }
       this.#bound();
@@ -230,6 +236,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
     if (typeof callback === 'function') this.on('close', callback);
     // What was sent before is sent first.
     if (this.#afterBind !== null && !this.#closed) {
+      this.#closing = true;
       this.#afterBind.push(() => this.close());
       return this;
     }

@@ -150,3 +150,27 @@ t.test('multicast membership binds, and takes effect', async (t) => {
   t.throws(() => a.dgram.createSocket('udp4').bind({ fd: 3 } as never), { code: 'ERR_INVALID_ARG_VALUE' });
   for (const socket of [member, sender, lazy]) socket.close();
 });
+
+t.test('closed while sends wait for a bind that fails', async (t) => {
+  const { a } = twoStacks(t);
+  const socket = a.dgram.createSocket('udp4');
+  const errors: string[] = [];
+  socket.on('error', (error) => errors.push(error.message));
+  socket.bind(1, '10.9.9.9');
+  socket.send('x', 9, B);
+  const closed = new Promise<void>((resolve) => socket.close(resolve));
+  await closed;
+  t.same(errors, ['bind EADDRNOTAVAIL 10.9.9.9:1']);
+  t.equal(a.udp.sockets, 0);
+});
+
+t.test('a socket outlives its stack without harm', async (t) => {
+  const { a } = twoStacks(t);
+  const socket = a.dgram.createSocket('udp4');
+  socket.bind();
+  await tick();
+  await a.close({ graceful: false });
+  const result = await new Promise((resolve) => socket.send('x', 9, B, (error, bytes) => resolve(error ?? bytes)));
+  t.ok(result === 1 || result instanceof Error);
+  socket.close();
+});
