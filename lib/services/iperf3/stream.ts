@@ -1,7 +1,19 @@
 /** What all streams of a test have in common: who sends, the counts, and the rate they are held to. */
 
 import type { Clock } from '../../clock.ts';
+import type { SocketAddress } from '../../socket.ts';
 import type { StreamResult, TestParameters } from './protocol.ts';
+
+/** An address as iperf3 shows it: IPv4 without the `::ffff:` that IPv6 sockets put before it. */
+export function plainAddress(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
+}
+
+/** Both ends of a stream, for the report. */
+export function describe(local: SocketAddress | null, remote: SocketAddress | null): string {
+  const end = (side: SocketAddress | null): string => (side === null ? '?' : `${plainAddress(side.address)} port ${side.port}`);
+  return `local ${end(local)} connected to ${end(remote)}`;
+}
 
 /** One stream of a test. The counts are plain numbers, raised as data moves. */
 export abstract class Stream {

@@ -12,10 +12,12 @@ import {
 import type { BsdSocket, TcpInfo } from '../../socket.ts';
 import { IE_SET_BUF, IE_SET_CONGESTION, Iperf3Error } from './protocol.ts';
 import type { TestParameters } from './protocol.ts';
-import { Stream } from './stream.ts';
+import { Stream, describe } from './stream.ts';
 
 /** Largest block that iperf3 allows. */
 const MAX_BLOCK = 1_048_576;
+/** However short the blocks are, so much is read at once. */
+const MIN_READ = 131_072;
 const ENOENT = 2;
 
 /** What arrives is copied here and forgotten; made with the first test. */
@@ -88,9 +90,7 @@ export class TcpStream extends Stream {
     this.#ended = ended;
     this.#blockLength = parameters.blockLength;
     this.#buffer = sender ? sourceBytes() : (sink ??= new Uint8Array(MAX_BLOCK));
-    const local = socket.getsockname();
-    const remote = socket.getpeername();
-    this.description = `local ${local?.address} port ${local?.port} connected to ${remote?.address} port ${remote?.port}`;
+    this.description = describe(socket.getsockname(), socket.getpeername());
     if (sender) {
       this.retransmits = 0;
       this.#left = parameters.blockLength;
@@ -147,9 +147,9 @@ export class TcpStream extends Stream {
 
   #receive(): void {
     const buffer = this.#buffer;
-    const blockLength = this.#blockLength;
+    const readLength = Math.max(this.#blockLength, MIN_READ);
     for (;;) {
-      const length = this.socket.recv(buffer, 0, blockLength);
+      const length = this.socket.recv(buffer, 0, readLength);
       if (length > 0) {
         this.count(length);
         continue;

@@ -15,6 +15,7 @@ import {
 } from './protocol.ts';
 import type { TestParameters, TestResults } from './protocol.ts';
 import { Report } from './report.ts';
+import { plainAddress } from './stream.ts';
 import type { Stream } from './stream.ts';
 import { TcpStream, prepareSocket } from './tcp-stream.ts';
 import { UdpStreams } from './udp-stream.ts';
@@ -68,7 +69,7 @@ export class Iperf3Test {
     this.#port = port;
     this.#done = done;
     const peer = control.socket.getpeername();
-    this.#client = `${peer?.address}, port ${peer?.port}`;
+    this.#client = `${plainAddress(peer?.address ?? '?')}, port ${peer?.port}`;
     this.#deadline = this.#clock.alarm(() => this.#late());
     this.#tick = this.#clock.alarm(() => this.#second());
     this.#omit = this.#clock.alarm(() => this.#measure());

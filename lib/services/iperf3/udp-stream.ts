@@ -18,7 +18,7 @@ import type { UdpRemote, UdpSocket } from '../../kernel/udp-socket.ts';
 import type { Stack } from '../../stack.ts';
 import { IE_STREAM_LISTEN, Iperf3Error } from './protocol.ts';
 import type { TestParameters } from './protocol.ts';
-import { Stream } from './stream.ts';
+import { Stream, describe, plainAddress } from './stream.ts';
 
 /** "9876", the answer to the client's "6789"; in the byte order of the machine, as iperf3 has it. */
 const CONNECT_REPLY = Uint8Array.of(0x36, 0x37, 0x38, 0x39);
@@ -26,8 +26,12 @@ const CONNECT_LENGTH = 4;
 
 /** Bytes of datagrams that are filled before they are handed over. */
 const BATCH_BYTES = 128 * 1024;
+/** Timers are no finer than this. */
+const MIN_LOOK_US = 1000;
 /** Datagrams that are sent before other work gets its turn. */
 const MAX_RUN = 256;
+/** A stream that is late goes so many times as fast as its rate. */
+const CATCH_UP = 1.5;
 
 /** Datagrams are filled in here; shared, because nothing stays in it. */
 let batch: Uint8Array | null = null;
@@ -118,16 +122,13 @@ export class UdpStreams {
   }
 }
 
-/** An IPv4 address that shows as `::ffff:a.b.c.d`, without that. */
-function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
-}
-
 export class UdpStream extends Stream {
   readonly description: string;
   readonly #socket: UdpSocket;
   readonly #headerLength: number;
   readonly #blockLength: number;
+  /** Datagrams that the rate lets go between two looks at it; Infinity without a rate. */
+  readonly #perLook: number;
   /** Of the datagram before: seconds that it travelled, on clocks that need not agree. */
   #transit = NaN;
   #pacing: Alarm | null = null;
@@ -140,9 +141,10 @@ export class UdpStream extends Stream {
     this.#socket = socket;
     this.#headerLength = parameters.counters64 ? 16 : 12;
     this.#blockLength = parameters.blockLength;
-    const local = socket.getsockname();
-    const remote = socket.getpeername();
-    this.description = `local ${local?.address} port ${local?.port} connected to ${remote?.address} port ${remote?.port}`;
+    this.#perLook = parameters.rate === 0 ? Infinity : Math.max(
+      Math.ceil((parameters.rate * Math.max(parameters.pacingUs, MIN_LOOK_US)) / (8e6 * parameters.blockLength)), parameters.burst,
+    );
+    this.description = describe(socket.getsockname(), socket.getpeername());
     if (sender) {
       this.#pacing = clock.alarm(() => this.#send());
       socket.onwritable = () => this.#send();
@@ -197,7 +199,9 @@ export class UdpStream extends Stream {
   #send(): void {
     if (!this.#running) return;
     const parameters = this.parameters;
-    let run = MAX_RUN;
+    // What is behind time is made up for over several looks: in one burst it would flood the receiver's buffer.
+    const most = Math.ceil(CATCH_UP * this.#perLook);
+    let run = Math.min(MAX_RUN, most);
     for (;;) {
       const nowUs = this.clock.nowUs();
       const due = Math.min(this.blocksDue(nowUs, parameters.burst), run, Math.max(Math.floor(BATCH_BYTES / this.#blockLength), 1));
@@ -207,7 +211,7 @@ export class UdpStream extends Stream {
       // A pending error (port unreachable: the client is gone) is taken with this; the control connection tells more.
       run -= due;
       if (sent < due * this.#blockLength) break;
-      if (run <= 0) {
+      if (run <= 0 && most > MAX_RUN) {
         this.#immediate ??= setImmediate(() => {
           this.#immediate = null;
           this.#send();
