@@ -213,7 +213,9 @@ export class RouteTable {
       if (isMapped(a.w0, a.w1, a.w2) !== mapped) continue;
       // Rule 1 (the same address) is the longest match of rule 8; rule 2: the scope of the destination.
       const scope = isLinkLocal(a.w0, a.w1, a.w2, a.w3) === linkLocal ? 1000 : 0;
-      const score = scope + Math.min(commonBits(a, w0, w1, w2, w3), a.bits);
+      const common = Math.min(commonBits(a, w0, w1, w2, w3), a.bits);
+      // IPv4: the network the destination is in, else the first address, as with Linux.
+      const score = scope + (mapped && common < a.bits ? 0 : common);
       if (score > bestScore) {
         best = a;
         bestScore = score;

@@ -1,7 +1,7 @@
 /** Echo, errors sent and received, rate limit, path MTU. */
 import t from 'tap';
 import {
-  OURS4, OURS6, PEER4, PEER6, World, concat, fragmentHeader, icmp, icmpv6, ipv4, ipv6, parse, pattern, transportOk, u16, u32, udp, words,
+  OURS4, OURS6, PEER4, PEER6, World, concat, fragmentHeader, icmp, icmpv6, ipv4, ipv6, parse, pattern, u16, u32, udp, words,
 } from './harness.ts';
 import type { IpPacket } from '../../lib/ip/packet.ts';
 import {
@@ -229,8 +229,8 @@ t.test('path MTU', async (t) => {
   w.receive(quoting4(3, 4, 100));
   w.ip.begin(flow, 8);
   t.equal(flow.mtu, 552, 'not below 552');
-  t.equal(w.send(w.flow('192.0.2.9', 17, { l2: 0xffff, l3: words(OURS4).w3, version: 4, mtu: 0 }), udp([]), pattern(600), 6), -EMSGSIZE,
-    'a sender that must not fragment is told');
+  const bound = w.flow('192.0.2.9', 17, { l2: 0xffff, l3: words(OURS4).w3, version: 4, mtu: 0 });
+  t.equal(w.send(bound, udp([]), pattern(600), 6), -EMSGSIZE, 'a sender that must not fragment is told');
   t.equal(w.ip.nextDeadlineUs, 600e6);
   w.ip.poll(599e6);
   t.equal(w.udp.changed.length, 2);
