@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/if_addr.h>
@@ -161,8 +162,38 @@ static int change_address(uint16_t type, uint16_t flags, int ifindex, const stru
   return transact(&request, NULL, NULL);
 }
 
+static void visit_lookup(void *context, const struct nlmsghdr *message) {
+  bool *local = context;
+  const struct rtmsg *info = NLMSG_DATA(message);
+  if (message->nlmsg_type == RTM_NEWROUTE && info->rtm_type == RTN_LOCAL) *local = true;
+}
+
+/*
+ * Waits until packets to this IPv6 address are delivered. Linux puts the local route of an address
+ * without duplicate address detection in place from a work queue (addrconf_dad_work), a moment after
+ * RTM_NEWADDR was answered. Gives up after 100 ms.
+ */
+static void await_local_route(const struct ip_prefix *address) {
+  const struct timespec pause = {.tv_nsec = 200 * 1000};
+  bool local = false;
+  for (int i = 0; i < 500 && !local; i++) {
+    struct request request;
+    if (i > 0) nanosleep(&pause, NULL);
+    struct rtmsg *info = begin(&request, RTM_GETROUTE, NLM_F_ACK, sizeof *info);
+    info->rtm_family = address->family;
+    info->rtm_dst_len = 128;
+    add_attribute(&request, RTA_DST, address->bytes, address_size(address));
+    transact(&request, visit_lookup, &local);
+  }
+}
+
 int netlink_add_address(int ifindex, const struct ip_prefix *address) {
-  return change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, ifindex, address);
+  int result = change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, ifindex, address);
+  struct link_state state;
+  if (result == 0 && address->family == AF_INET6 && netlink_get_link(ifindex, &state) == 0 && (state.flags & IFF_UP)) {
+    await_local_route(address);
+  }
+  return result;
 }
 
 int netlink_remove_address(int ifindex, const struct ip_prefix *address) {

@@ -42,7 +42,10 @@ int netlink_set_up(int ifindex, bool up);
  */
 int netlink_disable_link_local(int ifindex);
 
-/* Adds an address; IPv6 without duplicate address detection (IFA_F_NODAD), to be usable at once. */
+/*
+ * Adds an address; IPv6 without duplicate address detection (IFA_F_NODAD). On an interface that is up it
+ * is usable when this returns.
+ */
 int netlink_add_address(int ifindex, const struct ip_prefix *address);
 int netlink_remove_address(int ifindex, const struct ip_prefix *address);
 int netlink_visit_addresses(address_visitor visit, void *context);

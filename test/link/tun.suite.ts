@@ -525,7 +525,10 @@ t.test('an exception in input() is an uncaught exception, and reading goes on', 
 });
 
 t.test('works in a worker, and is gone when the worker ends', async (t) => {
-  const worker = new Worker(new URL('./tun-worker.ts', import.meta.url));
+  // Node 20 does not carry `--import=tsx` over to workers.
+  const tsx = JSON.stringify(import.meta.resolve('tsx/esm/api'));
+  const file = JSON.stringify(new URL('./tun-worker.ts', import.meta.url).href);
+  const worker = new Worker(`import(${tsx}).then(({ register }) => { register(); return import(${file}); })`, { eval: true, execArgv: [] });
   const [length] = await once(worker, 'message') as [number];
   t.equal(length, 36);
   t.ok(hasInterface('worker0'));
