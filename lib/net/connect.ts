@@ -222,7 +222,7 @@ function begin(socket: Socket, attempt: ConnectAttempt, address: string, family:
     if (bound < 0) return exceptionWithHostPort(bound, 'bind', from, attempt.localPort ?? 0);
   }
   socket.emit('connectionAttempt', address, port, family);
-  if (socket._handle !== handle) return null;
+  if (socket._bsd !== handle) return null;
   socket.autoSelectFamilyAttemptedAddresses?.push(`${address}:${port}`);
   enter();
   const result = handle.connect(address, port);
@@ -273,7 +273,7 @@ function attemptTimedOut(socket: Socket, attempt: ConnectAttempt): void {
 /** The low-level socket has an outcome. */
 export function connectSettled(socket: Socket): void {
   const attempt = socket._attempt;
-  const handle = socket._handle;
+  const handle = socket._bsd;
   if (attempt === null || handle === null) return;
   attempt.stop();
   const status = Number(handle.getsockopt(SOL_SOCKET, SO_ERROR));

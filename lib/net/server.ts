@@ -70,7 +70,7 @@ function count(value: unknown): number {
 /** Made by `stack.net` (`stack.net.createServer()`), which binds it to its stack. */
 export class Server extends EventEmitter implements ReadyTarget {
   /** The low-level socket while listening, else null. */
-  _handle: BsdSocket | null = null;
+  _bsd: BsdSocket | null = null;
   _connections = 0;
   readonly _resource: AsyncResource;
   _deferred = 0;
@@ -136,7 +136,7 @@ export class Server extends EventEmitter implements ReadyTarget {
   listen(handle: any, listeningListener?: () => void): this;
   listen(listeningListener?: () => void): this;
   listen(...args: any[]): this {
-    if (this._handle !== null) throw serverAlreadyListens();
+    if (this._bsd !== null) throw serverAlreadyListens();
     const [first, second, third] = args as unknown[];
     const last: unknown = args.at(-1);
     let options: ListenOptions;
@@ -178,7 +178,7 @@ export class Server extends EventEmitter implements ReadyTarget {
   }
 
   private _bind(address: string | null, port: number, family: number, backlog: number, options: ListenOptions): void {
-    if (this._handle !== null) return;
+    if (this._bsd !== null) return;
     let shown = address;
     let bound: BsdSocket | number;
     if (address === null) {
@@ -203,7 +203,7 @@ export class Server extends EventEmitter implements ReadyTarget {
       process.nextTick(emitError, this, listenException(bound, shown, port));
       return;
     }
-    this._handle = bound;
+    this._bsd = bound;
     bound.onready = (events) => notify(this, events);
     if (this._unref) bound.unref();
     process.nextTick(emitListening, this);
@@ -225,7 +225,7 @@ export class Server extends EventEmitter implements ReadyTarget {
 
   /** @internal Connections are ready. */
   _ready(_events: number): void {
-    for (let handle = this._handle; handle !== null; handle = this._handle) {
+    for (let handle = this._bsd; handle !== null; handle = this._bsd) {
       enter();
       const accepted = handle.accept();
       leave();
@@ -269,6 +269,7 @@ export class Server extends EventEmitter implements ReadyTarget {
     });
     this._connections++;
     socket.server = this;
+    socket._server = this;
     try {
       this.emit('connection', socket);
     } finally {
@@ -289,14 +290,14 @@ export class Server extends EventEmitter implements ReadyTarget {
   /** Stops listening; 'close' (and `callback`) when all connections have ended. */
   close(callback?: (error?: Error) => void): this {
     this._listeningId++;
-    const handle = this._handle;
+    const handle = this._bsd;
     if (typeof callback === 'function') {
       if (handle === null) this.once('close', () => callback(serverNotRunning()));
       else this.once('close', callback);
     }
     if (handle !== null) {
       handle.onready = null;
-      this._handle = null;
+      this._bsd = null;
       enter();
       handle.close();
       leave();
@@ -306,7 +307,7 @@ export class Server extends EventEmitter implements ReadyTarget {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this._handle !== null) await promisify((done: (error?: Error) => void) => this.close(done))();
+    if (this._bsd !== null) await promisify((done: (error?: Error) => void) => this.close(done))();
   }
 
   /** @internal */
@@ -316,18 +317,18 @@ export class Server extends EventEmitter implements ReadyTarget {
   }
 
   _emitCloseIfDrained(): void {
-    if (this._handle === null && this._connections === 0) process.nextTick(emitClose, this);
+    if (this._bsd === null && this._connections === 0) process.nextTick(emitClose, this);
   }
 
   // ---- state
 
   get listening(): boolean {
-    return this._handle !== null;
+    return this._bsd !== null;
   }
 
   /** Where the server listens, or null. */
   address(): SocketAddress | null {
-    const end = this._handle === null ? null : this._handle.getsockname();
+    const end = this._bsd === null ? null : this._bsd.getsockname();
     return end === null ? null : { address: end.address, family: end.family, port: end.port };
   }
 
@@ -338,14 +339,14 @@ export class Server extends EventEmitter implements ReadyTarget {
 
   ref(): this {
     this._unref = false;
-    this._handle?.ref();
+    this._bsd?.ref();
     return this;
   }
 
   /** The process may end though the server listens. */
   unref(): this {
     this._unref = true;
-    this._handle?.unref();
+    this._bsd?.unref();
     return this;
   }
 }
@@ -367,7 +368,7 @@ function emitError(server: Server, error: Error): void {
 }
 
 function emitListening(server: Server): void {
-  if (server._handle !== null) server.emit('listening');
+  if (server._bsd !== null) server.emit('listening');
 }
 
 function emitClose(server: Server): void {

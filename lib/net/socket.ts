@@ -2,9 +2,8 @@
  * A TCP connection as a Duplex stream, in the shape of Node's `net.Socket`, on a low-level socket (lib/socket.ts).
  *
  * Members, events, their order and the error objects are those of Node 20 (documentation of `net.Socket`; held by
- * the parity tests). Differences: there are no Unix domain sockets and no file descriptors; `_handle` is a
- * `BsdSocket`, not a libuv handle, so that Node's own http, tls and http2 take their JavaScript stream path;
- * `tcpInfo()` is an extension. Host names are resolved by the host's resolver (`dns.lookup`) unless `lookup` is given.
+ * the parity tests). Differences: there are no Unix domain sockets and no file descriptors; there is
+ * no `_handle`, so that Node's own http, tls and http2 take their JavaScript stream path; `tcpInfo()` is an extension. Host names are resolved by the host's resolver (`dns.lookup`) unless `lookup` is given.
  *
  * Back-pressure: the stream reads from the receive buffer only while it wants data, so that a slow reader lets the
  * receive window close; a write's callback comes when its last byte is in the send buffer.
@@ -107,15 +106,17 @@ function emitClose(socket: Socket, pending: PendingWrite | null, connecting: boo
 /** One connection. Made by `stack.net` (`new stack.net.Socket()`), which binds it to its stack. */
 export class Socket extends Duplex implements ReadyTarget {
   /** The low-level socket; null before a connection is attempted and after `destroy()`. */
-  _handle: BsdSocket | null = null;
+  _bsd: BsdSocket | null = null;
   /** Whether a connection is being made (name look-up included). */
   connecting = false;
   /** Milliseconds that `setTimeout()` was given. */
   timeout: number | undefined = undefined;
   /** Bytes received. */
   bytesRead = 0;
-  /** The server that accepted this connection. */
+  /** The server that accepted this connection; http puts its own here. */
   server: Server | null = null;
+  /** @internal The server that counts this connection. */
+  _server: Server | null = null;
   /** Name that was looked up. */
   _host: string | null = null;
   /** `address:port` of each attempt when a name with several addresses is connected to. */
@@ -210,7 +211,7 @@ export class Socket extends Duplex implements ReadyTarget {
 
   /** @internal Takes a low-level socket on, with the options remembered so far. */
   _attach(handle: BsdSocket): void {
-    this._handle = handle;
+    this._bsd = handle;
     this._sockname = null;
     handle.onready = (events) => notify(this, events);
     if (this._flags & UNREF) handle.unref();
@@ -220,9 +221,9 @@ export class Socket extends Duplex implements ReadyTarget {
 
   /** @internal Gives an attempt up; another may follow. */
   _detach(): void {
-    const handle = this._handle;
+    const handle = this._bsd;
     if (handle === null) return;
-    this._handle = null;
+    this._bsd = null;
     handle.onready = null;
     enter();
     handle.close();
@@ -242,14 +243,14 @@ export class Socket extends Duplex implements ReadyTarget {
 
   /** @internal Reads ahead, and so notices the end of the stream and errors, though nobody listens. */
   _start(): void {
-    if (this._handle !== null && !this.isPaused()) this.read(0);
+    if (this._bsd !== null && !this.isPaused()) this.read(0);
   }
 
   // ---- readiness
 
   /** @internal What the low-level socket has to tell, already in the right context. */
   _ready(events: number): void {
-    if (this._handle === null) return;
+    if (this._bsd === null) return;
     if (this.connecting) {
       if ((events & (POLLOUT | POLLERR | POLLHUP)) === 0) return;
       connectSettled(this);
@@ -273,14 +274,14 @@ export class Socket extends Duplex implements ReadyTarget {
   override _read(_size: number): void {
     if (this._flags & ENDED) return;
     this._flags |= READING;
-    if (this._handle === null || this.connecting) return;
+    if (this._bsd === null || this.connecting) return;
     if (this._onread === null) this._receive();
     else defer(this, POLLIN);
   }
 
   /** Moves what was received into the stream, until it has enough or nothing is left. */
   private _receive(): void {
-    if ((this._flags & IN_READ) !== 0 || this._handle === null) return;
+    if ((this._flags & IN_READ) !== 0 || this._bsd === null) return;
     this._flags |= IN_READ;
     try {
       const before = this.bytesRead;
@@ -293,7 +294,7 @@ export class Socket extends Duplex implements ReadyTarget {
   }
 
   private _receiveChunks(): void {
-    for (let handle = this._handle; handle !== null && (this._flags & READING) !== 0; handle = this._handle) {
+    for (let handle = this._bsd; handle !== null && (this._flags & READING) !== 0; handle = this._bsd) {
       const available = handle.available;
       if (available === 0) {
         if (this._receiveNothing(handle, probe) > 0) this.push(Buffer.from(probe));
@@ -315,7 +316,7 @@ export class Socket extends Duplex implements ReadyTarget {
   }
 
   private _receiveInto(onread: OnReadOptions): void {
-    for (let handle = this._handle; handle !== null && (this._flags & READING) !== 0; handle = this._handle) {
+    for (let handle = this._bsd; handle !== null && (this._flags & READING) !== 0; handle = this._bsd) {
       const buffer = this._readBuffer ??= (onread.buffer as () => Uint8Array)();
       const n = this._receiveNothing(handle, buffer);
       if (n <= 0) return;
@@ -377,7 +378,7 @@ export class Socket extends Duplex implements ReadyTarget {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    const handle = this._handle;
+    const handle = this._bsd;
     if (handle === null || this.connecting) {
       this._writeLater(chunk, NO_CHUNKS, callback);
       return;
@@ -409,7 +410,7 @@ export class Socket extends Duplex implements ReadyTarget {
       if (chunk.length > 0) chunks.push(chunk);
     }
     const first = chunks.shift() ?? writes[0]!.chunk;
-    if (this._handle === null || this.connecting) {
+    if (this._bsd === null || this.connecting) {
       this._writeLater(first, chunks, callback);
       return;
     }
@@ -427,7 +428,7 @@ export class Socket extends Duplex implements ReadyTarget {
   private _sendPending(): void {
     const pending = this._pending!;
     const { chunks, callback } = pending;
-    for (let handle = this._handle; handle !== null && this._pending === pending; handle = this._handle) {
+    for (let handle = this._bsd; handle !== null && this._pending === pending; handle = this._bsd) {
       const left = pending.chunk.length - pending.offset;
       if (left > 0) {
         enter();
@@ -458,13 +459,13 @@ export class Socket extends Duplex implements ReadyTarget {
   override _final(callback: (error?: Error | null) => void): void {
     this._finalCallback = callback;
     // as Node: a socket that was ended before connect() ends when it has been connected
-    if (this._handle !== null && !this.connecting) this._shutdown();
+    if (this._bsd !== null && !this.connecting) this._shutdown();
   }
 
   private _shutdown(): void {
     this._flags |= SHUT;
     enter();
-    const result = this._handle === null ? 0 : this._handle.shutdown(SHUT_WR);
+    const result = this._bsd === null ? 0 : this._bsd.shutdown(SHUT_WR);
     leave();
     // 'finish' comes in a later phase, as in Node: destroy() right after end() forestalls it
     setImmediate(finish, this, result === 0 || result === -ENOTCONN ? null : errnoException(result, 'shutdown'));
@@ -490,7 +491,7 @@ export class Socket extends Duplex implements ReadyTarget {
   resetAndDestroy(): this {
     if (this.connecting) {
       this.once('connect', this._reset);
-    } else if (this._handle !== null) {
+    } else if (this._bsd !== null) {
       this._reset();
     } else {
       this.destroy(socketClosed());
@@ -504,7 +505,7 @@ export class Socket extends Duplex implements ReadyTarget {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    const used = this._handle !== null || this.connecting;
+    const used = this._bsd !== null || this.connecting;
     const connecting = this.connecting;
     this.connecting = false;
     if (this._attempt !== null) {
@@ -520,10 +521,10 @@ export class Socket extends Duplex implements ReadyTarget {
     this._finalCallback = null;
     this._deferred = 0;
     if (error) this._flags |= HAD_ERROR;
-    const handle = this._handle;
+    const handle = this._bsd;
     if (handle !== null) {
       handle.onready = null;
-      this._handle = null;
+      this._bsd = null;
       this._sockname = null;
       enter();
       if (this._flags & RESETTING) handle.abort();
@@ -535,8 +536,7 @@ export class Socket extends Duplex implements ReadyTarget {
     // 'close' comes in a later phase than 'error', after the promise jobs of whoever awaited that
     if (used) setImmediate(emitClose, this, pending, connecting);
     else process.nextTick(emitUnusedClose, this);
-    const server = this.server;
-    if (server !== null && used) server._connectionClosed();
+    if (this._server !== null && used) this._server._connectionClosed();
   }
 
   /** @internal */
@@ -545,7 +545,7 @@ export class Socket extends Duplex implements ReadyTarget {
     if (pending !== null && !connecting) pending.callback(null);
     this.emit('close', (this._flags & HAD_ERROR) !== 0);
     if (pending !== null && connecting) pending.callback(socketClosedBeforeConnection());
-    if (this._handle === null) this._resource.emitDestroy();
+    if (this._bsd === null) this._resource.emitDestroy();
   }
 
   // ---- timeout
@@ -583,7 +583,7 @@ export class Socket extends Duplex implements ReadyTarget {
   setNoDelay(enable?: boolean): this {
     const on = enable === undefined || Boolean(enable);
     this._flags = on ? this._flags | NO_DELAY : this._flags & ~NO_DELAY;
-    this._handle?.setsockopt(IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
+    this._bsd?.setsockopt(IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
     return this;
   }
 
@@ -591,7 +591,7 @@ export class Socket extends Duplex implements ReadyTarget {
   setKeepAlive(enable?: boolean, initialDelay?: number): this {
     this._flags = enable ? this._flags | KEEP_ALIVE : this._flags & ~KEEP_ALIVE;
     this._keepAliveDelay = seconds(initialDelay);
-    if (this._handle !== null) this._applyKeepAlive(this._handle);
+    if (this._bsd !== null) this._applyKeepAlive(this._bsd);
     return this;
   }
 
@@ -606,14 +606,14 @@ export class Socket extends Duplex implements ReadyTarget {
 
   ref(): this {
     this._flags &= ~UNREF;
-    this._handle?.ref();
+    this._bsd?.ref();
     return this;
   }
 
   /** The process may end though this socket is open. */
   unref(): this {
     this._flags |= UNREF;
-    this._handle?.unref();
+    this._bsd?.unref();
     return this;
   }
 
@@ -622,7 +622,7 @@ export class Socket extends Duplex implements ReadyTarget {
    * there is no connection. An extension: Node has no such method.
    */
   tcpInfo(): TcpInfo | null {
-    const info = this._handle?.getsockopt(IPPROTO_TCP, TCP_INFO);
+    const info = this._bsd?.getsockopt(IPPROTO_TCP, TCP_INFO);
     return typeof info === 'object' ? info : null;
   }
 
@@ -633,13 +633,13 @@ export class Socket extends Duplex implements ReadyTarget {
   }
 
   private _localEnd(): SocketAddress | null {
-    if (this._handle === null) return null;
-    return this._sockname ??= this._handle.getsockname();
+    if (this._bsd === null) return null;
+    return this._sockname ??= this._bsd.getsockname();
   }
 
   private _remoteEnd(): SocketAddress | null {
-    if (this._handle === null || this.connecting) return this._peername;
-    return this._peername ??= this._handle.getpeername();
+    if (this._bsd === null || this.connecting) return this._peername;
+    return this._peername ??= this._bsd.getpeername();
   }
 
   get localAddress(): string | undefined {
@@ -673,7 +673,7 @@ export class Socket extends Duplex implements ReadyTarget {
 
   /** Whether there is no connection (yet). */
   get pending(): boolean {
-    return this._handle === null || this.connecting;
+    return this._bsd === null || this.connecting;
   }
 
   get readyState(): 'opening' | 'open' | 'readOnly' | 'writeOnly' | 'closed' {
@@ -685,17 +685,12 @@ export class Socket extends Duplex implements ReadyTarget {
   /** @deprecated `writableLength` */
   get bufferSize(): number {
     // undefined without a connection, as in Node, whose types do not say so
-    return this._handle === null && !this.connecting ? undefined as unknown as number : this.writableLength;
+    return this._bsd === null && !this.connecting ? undefined as unknown as number : this.writableLength;
   }
 
   /** @deprecated `connecting` */
   get _connecting(): boolean {
     return this.connecting;
-  }
-
-  /** @internal As Node: the server that counts this connection. */
-  get _server(): Server | null {
-    return this.server;
   }
 }
 
