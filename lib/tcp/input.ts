@@ -29,6 +29,8 @@ import { abortWith, dropSilently, enterTimeWait, finish } from './user.ts';
 const TS_RECENT_LIFE_MS = 24 * 86_400_000;
 /** Flags that header prediction does not know. */
 const UNUSUAL = SYN | FIN | RST | URG;
+/** Duplicate ACKs that one batch can cause. */
+const MAX_GAP_ACKS = 16;
 /** Full-sized segments that are worth counting as such begin here. */
 const LEAST_RCV_MSS = 88;
 
@@ -534,6 +536,7 @@ function takeText(tcb: Tcb, segment: Segment, seq: Seq): void {
     home.counters.OutOfOrderIn++;
     tcb.outOfOrderIn++;
     acceptOutOfOrder(tcb, seq, segment.slab, offset, length);
+    if (!tcb.sack) tcb.gapSegments = Math.min(tcb.gapSegments + segment.merged, MAX_GAP_ACKS);
     // RFC 5681 4.2, and the report's 4.2: out of order is acknowledged at once.
     tcb.ackNow = true;
   }

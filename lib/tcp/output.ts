@@ -45,6 +45,8 @@ export function tcpOutput(tcb: Tcb): void {
     if (tcb.ackNow) sendAck(tcb);
     return;
   }
+  // What is missing is told by an ACK without data: only that counts as a duplicate, and has room for SACK.
+  if (tcb.ackNow && tcb.oooCount > 0) acknowledgeGap(tcb);
   let sent = false;
   if (tcb.recovery !== RECOVERY_OPEN) sent = retransmitLost(tcb);
   if (state === ESTABLISHED || state === CLOSE_WAIT || state === FIN_WAIT_1 || state === CLOSING || state === LAST_ACK) {
@@ -165,6 +167,16 @@ function acknowledge(tcb: Tcb): void {
     }
   }
   if (tcb.ackNow || windowUpdateDue(tcb)) sendAck(tcb);
+}
+
+/**
+ * Tells the peer of a gap. One ACK with SACK blocks stands for a whole batch; a peer without SACK
+ * counts duplicates, so it gets one for each segment that came out of order (RFC 5681 4.2).
+ */
+function acknowledgeGap(tcb: Tcb): void {
+  const count = tcb.sack ? 1 : Math.max(tcb.gapSegments, 1);
+  tcb.gapSegments = 0;
+  for (let i = 0; i < count; i++) sendAck(tcb);
 }
 
 /** A pure ACK. Kept for the next turn when the queue is full. */

@@ -119,6 +119,8 @@ export class Tcb {
 
   // ---- acknowledging ----
   ackNow = false;
+  /** Segments out of order since the last ACK; counted, up to a few, only when there is no SACK. */
+  gapSegments = 0;
   /** Bytes received and not acknowledged. */
   rcvUnacked = 0;
   /** ACKs that are still sent at once, at the start of a connection, as Linux does. */

@@ -152,7 +152,8 @@ function retransmissionTimeout(tcb: Tcb): void {
     abortWith(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT, true);
     return;
   }
-  tcb.retries++;
+  // A window that the peer shrank to nothing makes these probes: while it answers, they go on (SHLD-17).
+  if (tcb.sndWnd > 0 || ((home.nowMs - tcb.lastRecvMs) | 0) > home.config.maxRtoMs) tcb.retries++;
   tcb.rtos++;
   home.counters.RtoTimeouts++;
   onRetransmissionTimeout(tcb);
