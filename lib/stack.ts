@@ -236,8 +236,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
 
   #flush(): void {
     const tx = this.#tx;
-    if (tx.empty) return;
-    this.link.send(tx);
+    // Even when nothing is to leave: what went to ourselves may have left blocks to free.
+    if (!tx.empty) this.link.send(tx);
     tx.reclaim();
   }
 

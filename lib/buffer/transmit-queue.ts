@@ -148,6 +148,8 @@ export class TransmitQueue {
     packets[p + TX_HEADER_LENGTH] = this.#headerLength;
     packets[p + TX_CSUM] = csumStart >= 0 ? csumStart | (csumOffset << 16) : 0;
     this.tail++;
+    // Until the packet has left, nobody may get the blocks that it names, whoever frees them.
+    this.memory.pin();
     this.#nextPiece = this.#piece;
   }
 
@@ -168,15 +170,12 @@ export class TransmitQueue {
 
   /** To be called by the owner of the queue after `Link.send()`: starts over when all have left. */
   reclaim(): void {
-    if (this.head === this.tail) {
-      this.head = 0;
-      this.tail = 0;
-      this.#nextPiece = 0;
-      this.memory.unpin();
-      while (this.#owned.length > 0) this.memory.free(this.#owned.pop()!);
-    } else {
-      this.memory.pin();
-    }
+    if (this.head !== this.tail) return;
+    this.head = 0;
+    this.tail = 0;
+    this.#nextPiece = 0;
+    this.memory.unpin();
+    while (this.#owned.length > 0) this.memory.free(this.#owned.pop()!);
   }
 
   /** Drops all that wait (the link is gone). Returns how many packets that were. */
