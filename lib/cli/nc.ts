@@ -40,7 +40,7 @@ export function addNc(program: Command): void {
   addDeviceOptions(command)
     .addHelpText('after', `
 The stack is made for this command and lives as long as it. Without -N a connection stays open after
-stdin has ended, until the peer closes.
+stdin has ended, until the peer closes; with -N it stays open after the peer has ended, until stdin does.
 
 Examples (as root; Linux is 10.90.0.1):
   $ tcpu nc 10.90.0.1 22                 what does the ssh server say?
@@ -131,8 +131,9 @@ async function stream(
   await new Promise<void>((resolve, reject) => {
     socket.once('error', (error: NodeJS.ErrnoException) => reject(failure(error, host, port)));
     socket.once('close', () => resolve());
-    // The peer has no more to say, and neither has anybody here once that is written out.
+    // The peer has no more to say. With -N whoever feeds stdin says when it is enough; a person at a terminal does not.
     socket.once('end', () => {
+      if (options.shutdown && !process.stdin.isTTY) return;
       process.stdin.unpipe(socket);
       socket.end();
     });

@@ -127,7 +127,7 @@ export class TcpuProcess {
 /** Starts `tcpu up …` and waits until packets flow. It ends with the test, which notes how. */
 export async function up(t: Test, ...args: string[]): Promise<TcpuProcess> {
   const process = new TcpuProcess(['up', ...args]);
-  await process.printed(/^ready .*\n/m);
+  await process.printed(/^(ready |\{"event":"ready").*\n/m);
   t.teardown(async () => {
     if (process.child.exitCode !== null) return;
     const code = await process.stop();
