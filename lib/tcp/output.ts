@@ -64,10 +64,11 @@ function sendNew(tcb: Tcb): boolean {
     if (unsent < 0 || tcb.finSent) break;
     const finDue = tcb.finQueued;
     if (unsent === 0 && !finDue) break;
+    if (!sent && unsent > 0 && tcb.sndNxt === tcb.sndUna) restartAfterIdle(tcb);
     const windowRoom = seqDiff(seqAdd(tcb.sndUna, tcb.sndWnd), tcb.sndNxt);
     const cwndRoom = tcb.cwnd - tcb.pipe;
-    if (!sent && unsent > 0 && tcb.sndNxt === tcb.sndUna) restartAfterIdle(tcb);
-    let length = Math.min(unsent, windowRoom, cwndRoom);
+    // A FIN alone does not ask the congestion window, in which there may be less than no room.
+    let length = unsent === 0 ? 0 : Math.min(unsent, windowRoom, cwndRoom);
     if (unsent > 0 && length <= 0) {
       if (cwndRoom <= 0) tcb.cwndLimited = true;
       else if (tcb.sndNxt === tcb.sndUna && tcb.persistAt === 0) armPersist(tcb);
