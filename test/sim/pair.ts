@@ -1,0 +1,143 @@
+/** Two stacks in virtual time and a connection between them, for cases that are written out one by one. */
+
+import { VirtualClock } from '../../lib/clock.ts';
+import type { Link } from '../../lib/link/link.ts';
+import { createMemoryPair } from '../../lib/link/memory-pair.ts';
+import type { MemoryPairOptions } from '../../lib/link/memory-pair.ts';
+import { SeededRandom } from '../../lib/random.ts';
+import { AF_INET, AF_INET6 } from '../../lib/socket.ts';
+import type { BsdSocket } from '../../lib/socket.ts';
+import { createStack } from '../../lib/stack.ts';
+import type { Stack, StackOptions } from '../../lib/stack.ts';
+import type { Tcb } from '../../lib/tcp/tcb.ts';
+import { Invariants } from './invariants.ts';
+
+export const A4 = '10.90.0.1';
+export const B4 = '10.90.0.2';
+export const A6 = 'fd90::1';
+export const B6 = 'fd90::2';
+
+export interface PairOptions {
+  pair?: MemoryPairOptions;
+  /** What stands between each stack and its end of the pair. */
+  wrap?: [(link: Link) => Link, (link: Link) => Link];
+  a?: Partial<StackOptions>;
+  b?: Partial<StackOptions>;
+  both?: Partial<StackOptions>;
+}
+
+export class Pair {
+  readonly clock = new VirtualClock(1_000_000);
+  readonly a: Stack;
+  readonly b: Stack;
+  readonly #invariants: Invariants[];
+
+  constructor(options: PairOptions = {}) {
+    const { clock } = this;
+    const [left, right] = createMemoryPair({ clock, latencyUs: 1000, ...options.pair });
+    const [wrapA, wrapB] = options.wrap ?? [(link: Link) => link, (link: Link) => link];
+    const common = { clock, memory: 16 << 20, ...options.both };
+    this.a = createStack({ link: wrapA(left), addresses: [`${A4}/24`, `${A6}/64`], random: new SeededRandom(1), ...common, ...options.a });
+    this.b = createStack({ link: wrapB(right), addresses: [`${B4}/24`, `${B6}/64`], random: new SeededRandom(2), ...common, ...options.b });
+    this.#invariants = [new Invariants(this.a, 'a'), new Invariants(this.b, 'b')];
+  }
+
+  /** Runs until `done` holds, with the invariants checked after each event. Throws when it does not within `limitUs`. */
+  until(done: () => boolean, limitUs = 60e6, what = 'it'): void {
+    const reached = this.clock.runUntil(() => {
+      for (const one of this.#invariants) one.check();
+      return done();
+    }, limitUs);
+    if (!reached) throw new Error(`${what} has not happened in ${limitUs / 1e6} s of virtual time`);
+  }
+
+  /** Runs for so long, with the invariants checked after each event. */
+  for(us: number): void {
+    const stop = this.clock.nowUs() + us;
+    this.clock.runUntil(() => {
+      for (const one of this.#invariants) one.check();
+      return false;
+    }, us);
+    this.clock.advanceTo(stop);
+  }
+
+  /** Both ends of a new connection from `a` to `b`. */
+  connect(port = 7000, version: 4 | 6 = 4, prepare: (socket: BsdSocket) => void = () => undefined): [BsdSocket, BsdSocket] {
+    const domain = version === 4 ? AF_INET : AF_INET6;
+    const listener = open(this.b, domain);
+    prepare(listener);
+    listener.bind('', port);
+    listener.listen(16);
+    const client = open(this.a, domain);
+    prepare(client);
+    client.connect(version === 4 ? B4 : B6, port);
+    let server: BsdSocket | number = -1;
+    this.until(() => {
+      if (typeof server === 'number') server = listener.accept();
+      return typeof server !== 'number';
+    }, 60e6, 'accept');
+    listener.close();
+    return [client, server as unknown as BsdSocket];
+  }
+
+  close(): void {
+    void this.a.close({ graceful: false });
+    void this.b.close({ graceful: false });
+  }
+}
+
+export function open(stack: Stack, domain = AF_INET): BsdSocket {
+  const socket = stack.socket(domain);
+  if (typeof socket === 'number') throw new Error(`socket: ${socket}`);
+  return socket;
+}
+
+/** The only TCB of a stack, or the one with this local or remote port. */
+export function tcbOf(stack: Stack, port = 0): Tcb {
+  const found: Tcb[] = [];
+  stack.tcp.forEach((tcb) => {
+    if (port === 0 || tcb.localPort === port || tcb.remotePort === port) found.push(tcb);
+  });
+  if (found.length !== 1) throw new Error(`${found.length} connections instead of one`);
+  return found[0]!;
+}
+
+const noise = new Uint8Array(1 << 16).map((_, i) => (i * 2654435761) >>> 24);
+
+/** Bytes that a pump has moved. */
+export interface Flow {
+  sent: number;
+  received: number;
+  ended: boolean;
+}
+
+/** Keeps `from` writing (up to `bytes`) and `to` reading whenever they are told. The bytes are compared. */
+export function pump(from: BsdSocket, to: BsdSocket, bytes = Infinity, finish: (socket: BsdSocket) => void = () => undefined): Flow {
+  const flow: Flow = { sent: 0, received: 0, ended: false };
+  const scratch = new Uint8Array(1 << 16);
+  const write = (): void => {
+    while (flow.sent < bytes) {
+      const at = flow.sent & 0x7fff;
+      const taken = from.send(noise, at, Math.min(bytes - flow.sent, 0x8000 - at));
+      if (taken <= 0) return;
+      flow.sent += taken;
+      if (flow.sent === bytes) finish(from);
+    }
+  };
+  const read = (): void => {
+    for (;;) {
+      const taken = to.recv(scratch, 0, scratch.length);
+      if (taken === 0) flow.ended = true;
+      if (taken <= 0) return;
+      for (let i = 0; i < taken; i += taken < 64 ? 1 : 61) {
+        if (scratch[i] !== noise[(flow.received + i) & 0x7fff]) throw new Error(`byte ${flow.received + i} is wrong`);
+      }
+      flow.received += taken;
+    }
+  };
+  from.onready = write;
+  to.onready = read;
+  write();
+  read();
+  return flow;
+}
