@@ -287,12 +287,13 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
   const offset = seqDiff(segment.seq, tcb.rcvNxt);
   // In a simultaneous open the peer's SYN-ACK repeats the SYN that we have (figure 7).
   const synAgain = tcb.state === SYN_RECEIVED && !tcb.passive && segment.seq === tcb.irs && (flags & (SYN | ACK | RST)) === (SYN | ACK);
+  if (tcb.state === SYN_RECEIVED && (flags & (SYN | ACK | RST)) === SYN && segment.seq === tcb.irs) {
+    // The SYN again: our SYN-ACK was lost. Which of them will be acknowledged cannot be told (Karn).
+    tcb.timing = false;
+    sendSyn(tcb);
+    return;
+  }
   if (!synAgain && !acceptable(segment, offset, window)) {
-    if (tcb.state === SYN_RECEIVED && (flags & (SYN | ACK | RST)) === SYN && segment.seq === tcb.irs) {
-      // The SYN again: our SYN-ACK was lost.
-      sendSyn(tcb);
-      return;
-    }
     if ((flags & RST) !== 0) {
       home.counters.RstOutOfWindow++;
       return;

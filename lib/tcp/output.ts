@@ -31,6 +31,8 @@ import { currentRto } from './rtt.ts';
 const PIECES_NEEDED = 12;
 /** Longest time that corked data waits, ms (Linux's TCP_CORK ceiling). */
 const CORK_MS = 200;
+/** Retransmission timeout after a SYN that had to be repeated, ms. */
+const FALLBACK_RTO_MS = 3000;
 
 const sackScratch = new Int32Array(MAX_SACK_BLOCKS * 2);
 
@@ -339,6 +341,8 @@ export function updateSndMss(tcb: Tcb): void {
 /** The congestion window to begin with; one segment when the SYN had to be repeated (RFC 6928 section 2). */
 export function startCongestion(tcb: Tcb): void {
   tcb.cwnd = tcb.retries > 0 ? tcb.sndMss : initialWindow(tcb.sndMss, tcb.home.config.initialWindow);
+  // A SYN was sent too early and there is no measurement: 3 s to begin with (RFC 6298 (5.7)).
+  if (tcb.retries > 0 && tcb.srttUs === 0) tcb.rtoMs = Math.max(tcb.rtoMs, FALLBACK_RTO_MS);
   tcb.retries = 0;
   tcb.backoff = 0;
 }

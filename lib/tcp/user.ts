@@ -139,7 +139,10 @@ export function abortTcb(tcb: Tcb): void {
 
 /** Ends the connection with `errno` for the user (0: none), telling the peer by RST if `reset`. */
 export function abortWith(tcb: Tcb, errno: number, reset: boolean): void {
-  if (tcb.state === CLOSED) return;
+  if (tcb.state === CLOSED) {
+    if (tcb.orphan) discardReceived(tcb);
+    return;
+  }
   if (reset) sendReset(tcb);
   tcb.error = errno;
   end(tcb);
