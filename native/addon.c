@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 
 #include "netlink.h"
+#include "sysfs.h"
 
 #define MAX_ARGUMENTS 7
 
@@ -141,6 +142,17 @@ static napi_value set_send_buffer(napi_env env, napi_callback_info info) {
   struct device *device = begin_device_call(env, info, &call);
   if (device == NULL) return no_device(&call);
   return int_result(env, tun_set_send_buffer(device, int_argument(&call, 1)));
+}
+
+/* setThreaded(id): a kernel thread takes what is written (only with IFF_NAPI) */
+static napi_value set_threaded(napi_env env, napi_callback_info info) {
+  struct call call;
+  struct link_state state;
+  struct device *device = begin_device_call(env, info, &call);
+  if (device == NULL) return no_device(&call);
+  int error = netlink_get_link(device->ifindex, &state);
+  if (error < 0) return netlink_result(&call, error, "RTM_GETLINK");
+  return netlink_result(&call, sysfs_set(state.name, "threaded", "1"), "write");
 }
 
 static napi_value set_mtu(napi_env env, napi_callback_info info) {
@@ -346,6 +358,7 @@ NAPI_MODULE_INIT() {
     {"setOffload", set_offload},
     {"setPersist", set_persist},
     {"setSendBuffer", set_send_buffer},
+    {"setThreaded", set_threaded},
     {"setMtu", set_mtu},
     {"setQueueLength", set_queue_length},
     {"setUp", set_up},

@@ -49,6 +49,8 @@ export interface NativeAddon {
   setOffload(id: number, tunFlags: number): number;
   setPersist(id: number, on: number): number;
   setSendBuffer(id: number, bytes: number): number;
+  /** Lets a kernel thread take what is written; for a device opened with IFF_NAPI. */
+  setThreaded(id: number): number;
   setMtu(id: number, bytes: number): number;
   setQueueLength(id: number, packets: number): number;
   setUp(id: number, up: number): number;

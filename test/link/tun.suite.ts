@@ -361,6 +361,41 @@ t.test('checksums finished here survive having to wait', async (t) => {
   t.equal(messages, 10);
 });
 
+t.test('busy polling finds what comes without sleeping', async (t) => {
+  const tun = openTun({ busyPollUs: 500, ...ADDRESSES });
+  t.teardown(() => tun.close());
+  const host = new TestHost(tun);
+  // Each answer causes the next request, so all of this happens within few turns of the event loop.
+  let requests = 0;
+  const request = (): void => {
+    host.put(echoRequest(OURS4, LINUX4, requests++, Buffer.alloc(8)), 28);
+    host.send();
+  };
+  let turns = 0;
+  const immediate = (): void => { turns++; if (requests < 200) setImmediate(immediate); };
+  immediate();
+  host.onInput = () => { if (requests < 200) request(); };
+  request();
+  await host.until(() => host.arrived.length === 200);
+  t.ok(turns <= 100, `${turns} turns`);
+  t.equal(tun.counters.rxBatches, 200);
+});
+
+t.test('a kernel thread takes what is written, when asked for', async (t) => {
+  const tun = openTun({ napi: true, ...ADDRESSES });
+  t.teardown(() => tun.close());
+  const host = new TestHost(tun);
+  for (let i = 0; i < 100; i++) host.put(echoRequest(OURS4, LINUX4, i, Buffer.alloc(100)), 28);
+  host.send();
+  await host.until(() => host.arrived.length === 100);
+  t.same(host.arrived.map((packet) => packet.bytes.readUInt16BE(26)), Array.from({ length: 100 }, (_, i) => i));
+  t.notOk(hasInterface('tun0'), 'nothing is left of the probe');
+  // The thread is named after the device.
+  const threads = spawnSync('sh', ['-c', `cat /proc/[0-9]*/comm | grep -c '^napi/${tun.name}'`], { encoding: 'utf8' }).stdout.trim();
+  t.equal(threads, tun.napi ? '1' : '0');
+  if (!tun.napi) t.comment('no CAP_SYS_ADMIN: it goes without the thread');
+});
+
 t.test('errors say what to do', (t) => {
   const tun = openTun({ name: 'taken', ...ADDRESSES });
   t.teardown(() => tun.close());
