@@ -195,7 +195,7 @@ export async function lossyClient(t: Test, toStack: number, toClient: number, cu
   const rule = (direction: string, percent: number): string => (
     percent > 0 ? `${direction} "tcpu0" numgen random mod 1000 < ${Math.round(percent * 10)} drop;` : ''
   );
-  const table = `table inet loss { chain both { type filter hook forward priority 0; ${rule('oifname', toStack)} ${rule('iifname', toClient)} } }`;
+  const table = `table inet loss { chain both { type filter hook forward priority 0; ${rule('oifname', toStack)} ${rule('iifname', toClient)}\n }\n }`;
   const { code, stderr } = await run('nft', ['-f', '-'], { input: table });
   if (code !== 0) throw new Error(`nft: ${stderr}`);
   return inside;
