@@ -66,7 +66,8 @@ function printProfile(directory: string, seconds: number, top: number): void {
   }
   const profile = JSON.parse(readFileSync(join(directory, file), 'utf8')) as CpuProfile;
   const { rows, busyUs, allUs } = selfTimes(profile, seconds);
-  console.log(`\nSelf time of the stack's thread; it was busy ${((busyUs / allUs) * 100).toFixed(0)} % of the time.\n`);
+  // The profiler takes the addon's own work outside JavaScript, which is reading the device, for idleness.
+  console.log(`\nSelf time in JavaScript and what it calls, ${((busyUs / allUs) * 100).toFixed(0)} % of the time; reading is not in it.\n`);
   for (const [name, us] of rows.slice(0, top)) console.log(`${((us / busyUs) * 100).toFixed(1).padStart(6)} %  ${name}`);
 }
 
@@ -75,7 +76,8 @@ function printPerf(data: string, callers: boolean, top: number): void {
   const graph = callers ? ['-g', 'caller,0.5,callee', '--children'] : ['-g', 'none', '--no-children'];
   for (const sort of callers ? ['symbol'] : ['dso', 'dso,symbol']) {
     const done = spawnSync('perf', [...shared, ...graph, '--sort', sort], { encoding: 'utf8', maxBuffer: 1 << 26 });
-    const lines = done.stdout.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'));
+    const lines = done.stdout.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('#'))
+      .map((line) => line.replace(/(\s+-)*\s*$/, '').replace(`file://${ROOT}/`, ''));
     console.log(`\nperf, by ${sort}:\n`);
     console.log(lines.slice(0, callers ? top * 8 : top).join('\n'));
   }

@@ -45,6 +45,8 @@ export interface Verdict extends Comparison {
   ratio: number;
   /** Median CPUs the stack's process kept busy. */
   cpu: { user: number; system: number };
+  /** The same for each unit of work: ms for a Gbit, µs for an exchange or a connection. Suffers least from other load. */
+  cost: { user: number; system: number };
   /** Undefined where there is no mark. */
   pass: boolean | undefined;
   failures: string[];
@@ -66,7 +68,13 @@ export function verdicts(cells: ReadonlyMap<string, Cell>): Verdict[] {
       user: median(candidate.samples.map((sample) => sample.serverCpu.user)),
       system: median(candidate.samples.map((sample) => sample.serverCpu.system)),
     };
-    found.push({ ...comparison, candidateValue, baselineValue, ratio, cpu, pass, failures });
+    const workload = WORKLOADS.find((one) => one.name === comparison.workload)!;
+    const scale = workload.unit === '/s' ? 1e6 : 1e3;
+    const cost = {
+      user: median(candidate.samples.map((sample) => (sample.serverCpu.user / sample.value) * scale)),
+      system: median(candidate.samples.map((sample) => (sample.serverCpu.system / sample.value) * scale)),
+    };
+    found.push({ ...comparison, candidateValue, baselineValue, ratio, cpu, cost, pass, failures });
   }
   return found;
 }
@@ -103,10 +111,12 @@ export function ratioTable(found: readonly Verdict[]): string {
       Number.isNaN(verdict.ratio) ? '-' : verdict.ratio.toFixed(2),
       verdict.mark === undefined ? '' : `≥ ${verdict.mark}`, verdictWord(verdict.pass),
       Number.isNaN(verdict.cpu.user) ? '-' : `${verdict.cpu.user.toFixed(2)} + ${verdict.cpu.system.toFixed(2)}`,
+      Number.isNaN(verdict.cost.user) ? '-'
+        : `${verdict.cost.user.toFixed(1)} + ${verdict.cost.system.toFixed(1)} ${workload.unit === '/s' ? 'µs' : 'ms/Gbit'}`,
     ]);
   }
-  return table(['workload', 'stack', 'median (min–max)', 'Linux', 'median (min–max)', 'unit', 'ratio', 'mark', '', 'CPUs user + sys'],
-    rows);
+  return table(['workload', 'stack', 'median (min–max)', 'Linux', 'median (min–max)', 'unit', 'ratio', 'mark', '',
+    'CPUs user + sys', 'CPU for each'], rows);
 }
 
 /** All medians: a row for each topology, a column for each workload. */
