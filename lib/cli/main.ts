@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import createDebug from 'debug';
+import { addBuildNative } from './build-native.ts';
 import { addDemo } from './demo.ts';
 import { CliError, EXIT_FAILURE, EXIT_USAGE } from './exit.ts';
 import { addNc } from './nc.ts';
@@ -49,6 +50,7 @@ Exit codes: 0 done, 1 it did not work (a sentence on stderr says why), 2 wrong u
   addPing(program);
   addNc(program);
   addDemo(program);
+  addBuildNative(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError(false);
   return program;
 }
