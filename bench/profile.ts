@@ -37,8 +37,14 @@ interface CpuProfile {
   timeDeltas: number[];
 }
 
+interface SelfTimes {
+  rows: [name: string, us: number][];
+  busyUs: number;
+  allUs: number;
+}
+
 /** Self time by function, the largest first; idle time left out, as is all before the workload began. */
-function selfTimes(profile: CpuProfile, lastSeconds: number): { rows: [name: string, us: number][]; busyUs: number; allUs: number } {
+function selfTimes(profile: CpuProfile, lastSeconds: number): SelfTimes {
   const names = new Map<number, string>();
   for (const { id, callFrame } of profile.nodes) {
     const file = callFrame.url.replace('file://', '').replace(`${ROOT}/`, '');
@@ -67,7 +73,8 @@ function printProfile(directory: string, seconds: number, top: number): void {
   const profile = JSON.parse(readFileSync(join(directory, file), 'utf8')) as CpuProfile;
   const { rows, busyUs, allUs } = selfTimes(profile, seconds);
   // The profiler takes the addon's own work outside JavaScript, which is reading the device, for idleness.
-  console.log(`\nSelf time in JavaScript and what it calls, ${((busyUs / allUs) * 100).toFixed(0)} % of the time; reading is not in it.\n`);
+  const share = ((busyUs / allUs) * 100).toFixed(0);
+  console.log(`\nSelf time in JavaScript and what it calls, ${share} % of the time; reading is not in it.\n`);
   for (const [name, us] of rows.slice(0, top)) console.log(`${((us / busyUs) * 100).toFixed(1).padStart(6)} %  ${name}`);
 }
 

@@ -129,10 +129,12 @@ export function medianTable(cells: ReadonlyMap<string, Cell>, topologies: readon
 }
 
 export function idleTable(idle: IdleResult): string {
-  return table(['idle connections', 'alive', 'KB each, RSS', 'KB each, heap', 'mark', '', 'RSS before/with/after, MB', 'opened in'], [[
+  const head = ['idle connections', 'alive', 'KB each, RSS', 'KB each, heap', 'mark', '', 'RSS before/with/after, MB', 'opened in'];
+  return table(head, [[
     idle.connections.toLocaleString('en'), idle.alive.toLocaleString('en'), idle.rssKb.toFixed(2), idle.heapKb.toFixed(2),
     `≤ ${IDLE_MARK_KB}, all of ${IDLE_CONNECTIONS.toLocaleString('en')} alive`, verdictWord(idle.pass),
-    [idle.before, idle.open, idle.closed].map((memory) => (memory.rss / 1e6).toFixed(0)).join(' / '), `${idle.openSeconds.toFixed(2)} s`,
+    [idle.before, idle.open, idle.closed].map((memory) => (memory.rss / 1e6).toFixed(0)).join(' / '),
+    `${idle.openSeconds.toFixed(2)} s`,
   ]]);
 }
 

@@ -105,7 +105,8 @@ async function main(options: Options): Promise<number> {
   const about = machine();
   const begun = performance.now();
   console.log(`# tcpu beside Linux, ${repeat} x ${timing.durationS} s, medians\n`);
-  console.log(`${about['cpu']}, ${about['cores']} CPUs, kernel ${about['kernel']}, node ${about['node']}, commit ${about['commit']}`);
+  const { cpu, cores, kernel, node, commit } = about;
+  console.log(`${cpu}, ${cores} CPUs, kernel ${kernel}, node ${node}, commit ${commit}`);
   if (loadavg()[0]! > 0.5) console.log(`Load average ${loadavg()[0]!.toFixed(1)} at the start: others use this machine.`);
   console.log();
 

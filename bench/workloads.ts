@@ -15,14 +15,17 @@ export interface Workload {
   readonly size: number;
 }
 
+const BULK = { unit: 'Gbit/s', size: 1 } as const;
+const ECHO = { unit: '/s', service: 'echo', size: 64 } as const;
+
 export const WORKLOADS: readonly Workload[] = [
-  { name: 'in-1', title: 'bulk in, 1 connection', unit: 'Gbit/s', mode: 'bulk-in', service: 'discard', connections: 1, size: 1 },
-  { name: 'in-8', title: 'bulk in, 8 connections', unit: 'Gbit/s', mode: 'bulk-in', service: 'discard', connections: 8, size: 1 },
-  { name: 'out-1', title: 'bulk out, 1 connection', unit: 'Gbit/s', mode: 'bulk-out', service: 'chargen', connections: 1, size: 1 },
-  { name: 'out-8', title: 'bulk out, 8 connections', unit: 'Gbit/s', mode: 'bulk-out', service: 'chargen', connections: 8, size: 1 },
-  { name: 'rr-1', title: '64 B request-response, 1 connection', unit: '/s', mode: 'rr', service: 'echo', connections: 1, size: 64 },
-  { name: 'rr-32', title: '64 B request-response, 32 connections', unit: '/s', mode: 'rr', service: 'echo', connections: 32, size: 64 },
-  { name: 'crr', title: 'connect, 64 B exchange, close; 32 at a time', unit: '/s', mode: 'crr', service: 'echo', connections: 32, size: 64 },
+  { ...BULK, name: 'in-1', title: 'bulk in, 1 connection', mode: 'bulk-in', service: 'discard', connections: 1 },
+  { ...BULK, name: 'in-8', title: 'bulk in, 8 connections', mode: 'bulk-in', service: 'discard', connections: 8 },
+  { ...BULK, name: 'out-1', title: 'bulk out, 1 connection', mode: 'bulk-out', service: 'chargen', connections: 1 },
+  { ...BULK, name: 'out-8', title: 'bulk out, 8 connections', mode: 'bulk-out', service: 'chargen', connections: 8 },
+  { ...ECHO, name: 'rr-1', title: '64 B request-response, 1 connection', mode: 'rr', connections: 1 },
+  { ...ECHO, name: 'rr-32', title: '64 B request-response, 32 connections', mode: 'rr', connections: 32 },
+  { ...ECHO, name: 'crr', title: 'connect, 64 B exchange, close; 32 at a time', mode: 'crr', connections: 32 },
 ];
 
 /** A ratio: `candidate` over `baseline` (topologies) in one workload. */

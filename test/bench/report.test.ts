@@ -18,7 +18,8 @@ t.test('median', async (t) => {
 t.test('a mark is reached by the ratio of the medians', async (t) => {
   const found = verdicts(new Map([cell('out-1', 'tun', [8, 100, 8]), cell('out-1', 'veth', [10, 10, 1])]));
   t.equal(found.length, 1);
-  t.match(found[0], { ratio: 0.8, mark: 0.8, pass: true, candidateValue: { median: 8, min: 8, max: 100 }, cost: { user: 62.5, system: 31.25 } });
+  t.match(found[0], { ratio: 0.8, mark: 0.8, pass: true, candidateValue: { median: 8, min: 8, max: 100 } });
+  t.match(found[0], { cost: { user: 62.5, system: 31.25 } });
   const below = verdicts(new Map([cell('out-1', 'tun', [7.9]), cell('out-1', 'veth', [10])]));
   t.match(below[0], { pass: false });
   t.match(ratioTable(below), /0\.79 +\| ≥ 0\.8 +\| \*\*FAIL\*\*/);
