@@ -55,7 +55,9 @@ function checkTools() {
   if (!compilers.some((compiler) => runs(compiler, '--version'))) {
     fail('no C compiler found; install one (Debian: apt install build-essential; Alpine: apk add build-base), or set CC.');
   }
-  if (!runs('make', '--version')) fail('make not found; install it (Debian: apt install build-essential; Alpine: apk add build-base).');
+  if (!runs('make', '--version')) {
+    fail('make not found; install it (Debian: apt install build-essential; Alpine: apk add build-base).');
+  }
   const pythons = [process.env.npm_config_python, process.env.PYTHON, 'python3', 'python'].filter(Boolean);
   if (!pythons.some((python) => runs(python, '--version'))) {
     fail('python3 not found, which node-gyp needs; install it (Debian: apt install python3; Alpine: apk add python3).');

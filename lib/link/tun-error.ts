@@ -44,7 +44,8 @@ export function openError(errno: number, syscall: string, name: string, exists: 
     case ENODEV:
       return new TunError(errno, syscall, `the kernel has no TUN driver behind /dev/net/tun; ${GET_DEVICE}`);
     case EACCES:
-      return new TunError(errno, syscall, 'no permission to open /dev/net/tun; run as root, or make it readable and writable for this user');
+      return new TunError(errno, syscall, 'no permission to open /dev/net/tun; run as root,'
+        + ' or make it readable and writable for this user');
     case EPERM:
       return new TunError(errno, syscall, exists
         ? `the device ${name} belongs to another user, and there is no CAP_NET_ADMIN; ${GET_RIGHTS}`
@@ -53,7 +54,8 @@ export function openError(errno: number, syscall: string, name: string, exists: 
       return new TunError(errno, syscall, `the device ${name} is in use by another process; stop that, or choose another name`);
     case EINVAL:
       if (exists) {
-        return new TunError(EBUSY, syscall, `the name ${name} is taken by an interface that is not a (single-queue) TUN device; choose another`);
+        return new TunError(EBUSY, syscall, `the name ${name} is taken by an interface that is not a (single-queue) TUN device;`
+          + ' choose another');
       }
       return new TunError(errno, syscall, `the kernel refused to make a TUN device named '${name}'`);
     case EMFILE:
@@ -98,7 +100,8 @@ export function optionError(sentence: string): TunError {
 
 /** An address that another interface has. */
 export function addressTakenError(name: string, address: string): TunError {
-  return new TunError(EEXIST, 'RTM_NEWADDR', `${name}: the address ${address} belongs to another interface of this machine; choose another`);
+  return new TunError(EEXIST, 'RTM_NEWADDR',
+    `${name}: the address ${address} belongs to another interface of this machine; choose another`);
 }
 
 /** The device was deleted, or its descriptor broke, while it was in use. */

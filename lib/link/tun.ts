@@ -163,7 +163,8 @@ function networkOf(cidr: Cidr): string {
 function checkName(name: string): void {
   const plain = name.replace('%d', '0');
   if (!/^[^\s/:%]{1,15}$/.test(plain) || plain === '.' || plain === '..' || Buffer.byteLength(plain) > 15) {
-    throw optionError(`'${name}' is no interface name: 1 to 15 bytes without spaces, '/', ':' and '%' (but '%d' stands for a number)`);
+    throw optionError(`'${name}' is no interface name: 1 to 15 bytes without spaces, '/', ':' and '%'`
+      + " (but '%d' stands for a number)");
   }
 }
 
@@ -449,7 +450,8 @@ export class Tun implements Link {
     let result = 0;
     const got = steps.find((bits) => (result = this.native.setOffload(this.id, bits)) === 0) ?? 0;
     if (offload === 'on' && (got & TUN_F_TSO4) === 0) {
-      throw configureError(result || -95, this.native.failedCall(), this.name, "turn on TCP segmentation offload (use offload 'auto' or 'off')");
+      throw configureError(result || -95, this.native.failedCall(), this.name,
+        "turn on TCP segmentation offload (use offload 'auto' or 'off')");
     }
     this.features = LINK_CSUM
       | ((got & TUN_F_TSO4) !== 0 ? LINK_TSO4 : 0)

@@ -89,7 +89,8 @@ export class TestHost implements LinkHost {
    * Queues a packet: the first `headerLength` bytes go into a header slot, the rest into pieces of the
    * given lengths (the last takes what is left), each at an odd or even place as it falls.
    */
-  put(bytes: Uint8Array, headerLength: number, pieces: number[] = [], csum = -1, csumOffset = 0, gsoType = GSO_NONE, gsoSize = 0): void {
+  put(bytes: Uint8Array, headerLength: number, pieces: number[] = [], csum = -1, csumOffset = 0,
+    gsoType = GSO_NONE, gsoSize = 0): void {
     const { memory, queue } = this;
     const at = queue.begin(headerLength);
     memory.bytes.set(bytes.subarray(0, headerLength), at);

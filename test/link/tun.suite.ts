@@ -382,7 +382,7 @@ t.test('busy polling finds what comes without sleeping', async (t) => {
 });
 
 t.test('a kernel thread takes what is written, when asked for', async (t) => {
-  const tun = openTun({ napi: true, ...ADDRESSES });
+  const tun = openTun({ name: `nt${process.pid}`, napi: true, ...ADDRESSES });
   t.teardown(() => tun.close());
   const host = new TestHost(tun);
   for (let i = 0; i < 100; i++) host.put(echoRequest(OURS4, LINUX4, i, Buffer.alloc(100)), 28);
@@ -390,8 +390,9 @@ t.test('a kernel thread takes what is written, when asked for', async (t) => {
   await host.until(() => host.arrived.length === 100);
   t.same(host.arrived.map((packet) => packet.bytes.readUInt16BE(26)), Array.from({ length: 100 }, (_, i) => i));
   t.notOk(hasInterface('tun0'), 'nothing is left of the probe');
-  // The thread is named after the device.
-  const threads = spawnSync('sh', ['-c', `cat /proc/[0-9]*/comm | grep -c '^napi/${tun.name}'`], { encoding: 'utf8' }).stdout.trim();
+  // The thread is named after the device; threads of all namespaces are seen.
+  const count = `cat /proc/[0-9]*/comm | grep -c '^napi/${tun.name}-'`;
+  const threads = spawnSync('sh', ['-c', count], { encoding: 'utf8', timeout: 10_000 }).stdout.trim();
   t.equal(threads, tun.napi ? '1' : '0');
   if (!tun.napi) t.comment('no CAP_SYS_ADMIN: it goes without the thread');
 });
@@ -563,7 +564,8 @@ t.test('works in a worker, and is gone when the worker ends', async (t) => {
   // Node 20 does not carry `--import=tsx` over to workers.
   const tsx = JSON.stringify(import.meta.resolve('tsx/esm/api'));
   const file = JSON.stringify(new URL('./tun-worker.ts', import.meta.url).href);
-  const worker = new Worker(`import(${tsx}).then(({ register }) => { register(); return import(${file}); })`, { eval: true, execArgv: [] });
+  const source = `import(${tsx}).then(({ register }) => { register(); return import(${file}); })`;
+  const worker = new Worker(source, { eval: true, execArgv: [] });
   const [length] = await once(worker, 'message') as [number];
   t.equal(length, 36);
   t.ok(hasInterface('worker0'));
