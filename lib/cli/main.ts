@@ -63,7 +63,8 @@ export async function run(argv: readonly string[]): Promise<void> {
   process.exit();
 }
 
-async function runProgram(argv: readonly string[]): Promise<number> {
+/** Runs the command line; resolves with the exit code. */
+export async function runProgram(argv: readonly string[]): Promise<number> {
   // Whoever reads the output may leave.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;

@@ -21,8 +21,8 @@ async function traffic(): Promise<void> {
   await must('ping', '-n', '-c', '2', '-i', '0.02', STACK6);
   await must('ping', '-n', '-c', '2', '-i', '0.02', '-s', '8000', STACK4);
   await must('ping', '-n', '-c', '2', '-i', '0.02', '-s', '8000', STACK6);
-  await must('curl', '-sS', '-o', '/dev/null', `http://${STACK4}/bytes/2000000`);
-  await must('curl', '-sS', '-o', '/dev/null', `http://[${STACK6}]/bytes/2000000`);
+  await must('curl', '-sS', '-o', '/dev/null', `http://${STACK4}/bytes/1000000`);
+  await must('curl', '-sS', '-o', '/dev/null', `http://[${STACK6}]/bytes/1000000`);
   const { code } = await run('curl', ['-sS', '-H', 'Expect:', '-o', '/dev/null', '--data-binary', '@-', `http://${STACK4}/echo`], {
     input: Buffer.alloc(2_000_001, 'x'),
   });
@@ -84,12 +84,12 @@ t.test('tcpdump on the device, offload off', { skip, timeout: 100_000 }, async (
   // Linux leaves the checksums of what it sends to the device, which has not finished them yet: only ours are looked at.
   const ours = join(directory, 'ours.pcap');
   await must('tcpdump', '-n', '-r', file, '-Z', 'root', '-w', ours, `src host ${STACK4} or src host ${STACK6}`);
-  t.ok(await count(ours, 'tcp') > 2000, 'TCP segments');
+  t.ok(await count(ours, 'tcp') > 1000, 'TCP segments');
   t.ok(await count(ours, 'icmp || icmpv6') >= 8, 'ICMP');
   t.ok(await count(ours, 'udp') >= 4, 'UDP');
   t.equal(await count(ours, 'ip.len > 1500 || ipv6.plen > 1460'), 0, 'nothing exceeds the MTU');
   t.same(await complaints(ours), []);
-  t.ok(await count(ours, 'tcp.checksum.status == "Good"') > 2000, 'and they were looked at');
+  t.ok(await count(ours, 'tcp.checksum.status == "Good"') > 1000, 'and they were looked at');
 });
 
 for (const offload of ['on', 'off']) {
@@ -100,8 +100,8 @@ for (const offload of ['on', 'off']) {
     const process = await up(t, '--offload', offload, '--serve', 'echo,http', '--capture', file);
     await traffic();
     t.equal(await process.stop(), 0);
-    t.ok(existsSync(file) && statSync(file).size > 4_000_000);
-    t.ok(await count(file, 'tcp') > (offload === 'on' ? 100 : 2000));
+    t.ok(existsSync(file) && statSync(file).size > 2_000_000);
+    t.ok(await count(file, 'tcp') > (offload === 'on' ? 100 : 1000));
     t.same(await complaints(file), []);
     t.ok(await count(file, 'tcp.checksum.status == "Good"') > 100);
   });

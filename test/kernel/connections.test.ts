@@ -147,6 +147,23 @@ t.test('nobody there', { timeout: 60_000 }, async (t) => {
   });
 });
 
+t.test('a service whose port is taken', { timeout: 30_000 }, async (t) => {
+  const { stack } = stackOnTun(t);
+  const server = stack.net.createServer().listen(7007);
+  await once(server, 'listening');
+  const taken = { name: 'ServiceError', code: 'EADDRINUSE' };
+  await t.rejects(startServices(stack, parseServeList('discard,echo@7007')), { ...taken, message: /^echo: TCP port 7007 is taken/ });
+  await t.rejects(startServices(stack, parseServeList('discard,http@7007')), { ...taken, message: /^http: TCP port 7007 is taken/ });
+  await t.rejects(startServices(stack, parseServeList('discard,iperf3@7007')), { ...taken, message: /^iperf3: TCP port 7007 is taken/ });
+  server.close();
+  await once(server, 'close');
+  const running = await startServices(stack, parseServeList('discard,echo@7007'));
+  t.equal(running.length, 2, 'those that had started were closed again');
+  const udp = stack.dgram.createSocket('udp6').bind(9009);
+  await once(udp, 'listening');
+  await t.rejects(startServices(stack, parseServeList('discard@9009')), { ...taken, message: /^discard: UDP port 9009 is taken/ });
+});
+
 t.test('UDP services', { timeout: 30_000 }, async (t) => {
   const { stack } = stackOnTun(t);
   await startServices(stack, parseServeList('echo,discard,chargen,daytime'));
