@@ -57,6 +57,10 @@ Exit codes: 0 done, 1 it did not work (a sentence on stderr says why), 2 wrong u
 
 /** Runs the command line; ends the process. */
 export async function run(argv: readonly string[]): Promise<void> {
+  // Whoever reads the output may leave.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   process.exitCode = await runProgram(argv);
   // Everything is closed now; what keeps the process is a pipe at most.
   await drained(process.stdout);
@@ -65,10 +69,6 @@ export async function run(argv: readonly string[]): Promise<void> {
 
 /** Runs the command line; resolves with the exit code. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
-  // Whoever reads the output may leave.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
   try {
     await createProgram().parseAsync(argv as string[]);
     return Number(process.exitCode ?? 0);
