@@ -32,7 +32,7 @@ import { StatelessSender } from '../tcp/stateless.ts';
 import { Tcb } from '../tcp/tcb.ts';
 import { tcpTimers } from '../tcp/timers.ts';
 import { abortTcb, openPassive } from '../tcp/user.ts';
-import { seqGt } from '../wire/seq.ts';
+import { seqAdd, seqGt, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAPPED } from '../wire/address.ts';
 import { ACK, FIN, IPPROTO_TCP, RST, SYN } from '../wire/tcp.ts';
@@ -98,6 +98,10 @@ export class TcpHost implements TcpHome, Transport {
   #pending: Tcb[] = [];
   #readyListeners: TcpListener[] = [];
   #portCounter = 0;
+  /** The SYN being handled reuses a pair in TIME-WAIT: its ISN must lie above this (RFC 9293 3.6.1, MAY-2). */
+  #reused = false;
+  #reusedAbove = 0 as Seq;
+
 
   constructor(options: TcpHostOptions) {
     this.config = options.config;
@@ -166,6 +170,7 @@ export class TcpHost implements TcpHome, Transport {
       if (this.#inputTimeWait(segment, entry, -2 - value)) return;
     }
     this.#inputListen(segment);
+    this.#reused = false;
   }
 
   /** 3.10.7.2 (LISTEN) and 3.10.7.1 (CLOSED: no such connection). */
@@ -257,6 +262,8 @@ export class TcpHost implements TcpHome, Transport {
         : seqGt(segment.seq, rcvNxt);
       if (newer) {
         this.counters.TimeWaitReuses++;
+        this.#reused = true;
+        this.#reusedAbove = table.sndNxt(row) as Seq;
         this.#endTimeWait(entry, row);
         return false;
       }
@@ -353,8 +360,9 @@ export class TcpHost implements TcpHome, Transport {
 
   initialSequence(tcb: Tcb): Seq {
     const flow = tcb.flow;
-    return this.#secrets.isn(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3,
-      portPair(tcb.localPort, tcb.remotePort), this.nowUs >> 2);
+    const isn = this.#secrets.isn(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3,
+      portPair(tcb.localPort, tcb.remotePort), Math.imul(this.nowMs, 250));
+    return this.#reused ? seqMax(isn, seqAdd(this.#reusedAbove, 65_537)) : isn;
   }
 
   timestampOffset(tcb: Tcb): number {

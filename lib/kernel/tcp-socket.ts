@@ -357,7 +357,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     if (tcb.rcvStored + tcb.rcvLent > 0) events |= POLLIN;
     if (tcb.urgent) events |= POLLPRI;
     if (tcb.finReceived || this.#readShut || tcb.state === CLOSED) events |= POLLIN | POLLRDHUP;
-    if (tcb.state === CLOSED || tcb.finReceived && tcb.finQueued) events |= POLLHUP;
+    if (tcb.state === CLOSED || (tcb.finReceived || this.#readShut) && tcb.finQueued) events |= POLLHUP;
     if (tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT) {
       if (tcb.sndbufLimit > tcb.sndQueued) events |= POLLOUT;
     } else if (tcb.finQueued || tcb.state === CLOSED) {

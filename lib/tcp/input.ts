@@ -59,7 +59,8 @@ export function tcpInput(tcb: Tcb, segment: Segment): void {
  */
 function predicted(tcb: Tcb, segment: Segment): boolean {
   if ((segment.flags & (UNUSUAL | ACK)) !== ACK || segment.seq !== tcb.rcvNxt || segment.sackCount !== 0) return false;
-  if (tcb.recovery !== RECOVERY_OPEN || tcb.oooCount !== 0 || tcb.sackedCount !== 0 || tcb.dupAcks !== 0 || tcb.urgent) return false;
+  if (tcb.recovery !== RECOVERY_OPEN || tcb.oooCount !== 0 || tcb.sackedCount !== 0 || tcb.dupAcks !== 0) return false;
+  if (tcb.urgent || tcb.finKnown) return false;
   const acked = seqDiff(segment.ack, tcb.sndUna);
   if (acked < 0 || seqGt(segment.ack, tcb.sndNxt)) return false;
   const length = segment.length;
@@ -139,7 +140,6 @@ function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
     if (tcb.wantWrite && tcb.sndbufLimit - tcb.sndQueued >= tcb.sndbufLimit >> 2) tcb.events |= POLLOUT;
   }
   tcb.retries = 0;
-  tcb.backoff = 0;
   if (wasOpen && tcb.sackedCount === 0 && tcb.renoSacked === 0) {
     tcb.dupAcks = 0;
     tcb.lostEdge = segment.ack;
@@ -545,6 +545,7 @@ function takeText(tcb: Tcb, segment: Segment, seq: Seq): void {
     // Remembered also when it came out of order: not its segment, but where it stands.
     tcb.finKnown = true;
     tcb.finAt = seqAdd(seq, length);
+    if (tcb.finAt !== tcb.rcvNxt) tcb.ackNow = true;
   }
   if (tcb.finKnown) {
     // What is lent must have found memory before the FIN behind it can count.

@@ -276,8 +276,9 @@ export function windowEdge(tcb: Tcb): Seq {
 
 /** Whether the window has opened so far that the peer should hear of it without waiting for a segment. */
 export function windowUpdateDue(tcb: Tcb): boolean {
-  // The window of a SYN-ACK is small because it is not scaled: the peer has no use for more before it sends.
-  if (tcb.bytesReceived === 0) return false;
+  // The window of a SYN-ACK is small because it is not scaled: the peer has no use for more before it sends,
+  // and none at all after its FIN.
+  if (tcb.bytesReceived === 0 || tcb.finReceived) return false;
   const more = seqDiff(windowEdge(tcb), tcb.rcvAdv);
   if (more <= 0) return false;
   const open = seqDiff(tcb.rcvAdv, tcb.rcvNxt);

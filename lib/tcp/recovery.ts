@@ -249,7 +249,7 @@ export function onRetransmissionTimeout(tcb: Tcb): void {
     tcb.sackedCount = 0;
     tcb.sackedBytes = 0;
   }
-  tcb.congestion.onTimeout(tcb, tcb.backoff === 0, tcb.home.nowMs);
+  tcb.congestion.onTimeout(tcb, tcb.retries <= 1, tcb.home.nowMs);
   tcb.recovery = RECOVERY_LOSS;
   tcb.recover = tcb.sndNxt;
   tcb.dupAcks = 0;

@@ -21,11 +21,14 @@ export function sampleRtt(tcb: Tcb, rttUs: number): void {
   updateRto(tcb);
 }
 
-/** (2.3), (2.4) with Linux's minimum, (2.5). */
+/**
+ * (2.3), (2.4), (2.5). As Linux does, the minimum is one of the variance term, not of the sum: on a
+ * steady path of a long round trip the peer's delayed ACK would come after SRTT and little more.
+ */
 export function updateRto(tcb: Tcb): void {
   const config = tcb.home.config;
-  const rtoUs = tcb.srttUs + Math.max(G_US, 4 * tcb.rttvarUs);
-  tcb.rtoMs = Math.min(Math.max(Math.ceil(rtoUs / 1000), config.minRtoMs), config.maxRtoMs);
+  const rtoUs = tcb.srttUs + Math.max(config.minRtoMs * 1000, G_US, 4 * tcb.rttvarUs);
+  tcb.rtoMs = Math.min(Math.floor(rtoUs / 1000), config.maxRtoMs);
 }
 
 /** The timeout to arm now, with its backoff (5.5). */

@@ -10,7 +10,7 @@ import { takeSyn } from './input.ts';
 import { sendReset, sendSyn, startSequence } from './output.ts';
 import type { Segment } from './segment.ts';
 import {
-  CLOSED, CLOSE_WAIT, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
+  CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
 } from './states.ts';
 import type { Tcb } from './tcb.ts';
 import { armGiveUp, armRetransmit, clearTimers } from './timers.ts';
@@ -130,11 +130,12 @@ export function closeTcb(tcb: Tcb): void {
   if (tcb.state === FIN_WAIT_2) armGiveUp(tcb, tcb.home.config.finWait2Ms);
 }
 
-/** ABORT (3.10.5): RST, and everything is forgotten. */
+/** ABORT (3.10.5): RST, unless both FINs are out already, and everything is forgotten. */
 export function abortTcb(tcb: Tcb): void {
+  const state = tcb.state;
   tcb.owner = null;
   tcb.orphan = true;
-  abortWith(tcb, 0, true);
+  abortWith(tcb, 0, state !== TIME_WAIT && !(tcb.finSent && (state === CLOSING || state === LAST_ACK)));
 }
 
 /** Ends the connection with `errno` for the user (0: none), telling the peer by RST if `reset`. */
