@@ -88,7 +88,7 @@ function runInside(flags: string): Promise<number> {
 export type Step = (what: string, work: () => Promise<string>) => Promise<boolean>;
 
 async function step(what: string, work: () => Promise<string>): Promise<boolean> {
-  process.stdout.write(`  ${what.padEnd(46)} `);
+  process.stdout.write(`  ${what.padEnd(54)} `);
   try {
     process.stdout.write(`${await work()}\n`);
     return true;
