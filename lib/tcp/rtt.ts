@@ -18,6 +18,8 @@ export function sampleRtt(tcb: Tcb, rttUs: number): void {
     tcb.rttvarUs = (3 * tcb.rttvarUs + error) >> 2;
     tcb.srttUs = Math.max((7 * tcb.srttUs + rttUs) >> 3, 1);
   }
+  // Not before: an ACK of what was repeated tells nothing, and the longer timeout must go on (Karn; section 5, end).
+  tcb.backoff = 0;
   updateRto(tcb);
 }
 

@@ -189,7 +189,7 @@ export function draw(seed: number): Draw {
     batchLoss: dice.chance(0.5) ? 0 : dice.between(0, 0.05),
     batchSwap: dice.chance(0.5) ? 0 : dice.between(0, 0.2),
     queuePackets: offload ? dice.spread(4, 1024) : 1024,
-    memory: [dice.pick(2, 4, 8) << 20, dice.pick(2, 4, 8) << 20],
+    memory: [dice.pick(1, 1, 2, 8) << 20, dice.pick(1, 1, 2, 8) << 20],
     tcp: [drawTcp(dice), drawTcp(dice)],
     iss: dice.chance(0.5) ? null : dice.pick(0x7fffff00, -256, 0x7fffffff - 20_000, -20_000) | 0,
     connections: Array.from({ length: connections }, () => drawConnection(dice, Math.floor(2_000_000 / connections))),

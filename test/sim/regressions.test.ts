@@ -2,7 +2,7 @@
 
 import t from 'tap';
 import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
-import { SHUT_WR } from '../../lib/socket.ts';
+import { IPPROTO_TCP, SHUT_WR, TCP_NODELAY } from '../../lib/socket.ts';
 import { Pair, pump, tcbOf } from './pair.ts';
 
 t.test('a FIN leaves when more is in flight than the congestion window has', async (t) => {
@@ -32,5 +32,30 @@ t.test('after an idle time the first flight is an initial window, not the old co
   pair.for(10e6);
   pump(client, server, 400_000);
   t.ok(tcb.flight <= 10 * 1460, `${tcb.flight} bytes leave at once`);
+  pair.close();
+});
+
+t.test('on a steady path a delayed ACK is no loss, and a wrong timeout cures itself', async (t) => {
+  const pair = new Pair({ pair: { latencyUs: 117_000 }, both: { tcp: { timestamps: false } } });
+  const [client, server] = pair.connect(7000, 4, (socket) => socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1));
+  const flow = pump(client, server, 0);
+  const tcb = tcbOf(pair.a);
+  const bytes = new Uint8Array(100);
+  // One small segment at a time: each waits for the peer's delayed ACK.
+  const say = (): void => {
+    client.send(bytes, 0, bytes.length);
+    const received = flow.received + bytes.length;
+    pair.until(() => tcb.flight === 0 && flow.received >= received);
+  };
+  server.onready = () => {
+    const taken = server.recv(new Uint8Array(1000), 0, 1000);
+    if (taken > 0) flow.received += taken;
+  };
+  for (let i = 0; i < 100; i++) say();
+  t.equal(tcb.rtos, 0, 'no timeout without a loss');
+  // A timeout that is too short (the path has become longer, say): Karn's rule forbids to measure what was repeated.
+  tcb.rtoMs = 200;
+  for (let i = 0; i < 20; i++) say();
+  t.ok(tcb.rtos >= 1 && tcb.rtos <= 2, `${tcb.rtos} wrong timeouts, not one for each segment`);
   pair.close();
 });
