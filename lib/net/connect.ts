@@ -91,7 +91,10 @@ export class ConnectAttempt {
   next = 0;
   timer: NodeJS.Timeout | null = null;
 
-  constructor(port: number, localAddress: string | undefined, localPort: number | undefined, addresses: LookupAddress[] | null, timeoutMs: number) {
+  constructor(
+    port: number, localAddress: string | undefined, localPort: number | undefined, addresses: LookupAddress[] | null,
+    timeoutMs: number,
+  ) {
     this.port = port;
     this.localAddress = localAddress;
     this.localPort = localPort;
@@ -182,7 +185,10 @@ function fail(socket: Socket, error: Error): void {
   socket.destroy(error);
 }
 
-/** Emits 'lookup' for each address; gives the usable ones, families alternating, the first one's first. Null when it ends here. */
+/**
+ * Emits 'lookup' for each address; gives the usable ones, families alternating, the first one's first. Null when it
+ * ends here.
+ */
 function alternate(socket: Socket, found: LookupAddress[], host: string, port: number): LookupAddress[] | null {
   const byFamily: LookupAddress[][] = [[], []];
   let firstFamily = 0;
@@ -231,7 +237,8 @@ function begin(socket: Socket, attempt: ConnectAttempt, address: string, family:
     defer(socket, POLLOUT);
   } else if (result !== -EINPROGRESS) {
     const local = handle.getsockname();
-    return exceptionWithHostPort(result, 'connect', address, port, `${local?.address ?? (family === 6 ? '::' : '0.0.0.0')}:${local?.port ?? 0}`);
+    const from = local?.address ?? (family === 6 ? '::' : '0.0.0.0');
+    return exceptionWithHostPort(result, 'connect', address, port, `${from}:${local?.port ?? 0}`);
   }
   return null;
 }

@@ -48,15 +48,16 @@ export function exceptionWithHostPort(errno: number, syscall: string, address: s
 }
 
 /** `listen EADDRINUSE: address already in use 10.0.0.1:80`: fields code, errno, syscall, address, port (unless 0). */
-export function listenException(errno: number, address: string | null, port: number): NetError {
+export function listenException(errno: number, address: string, port: number): NetError {
   const [code, text] = getSystemErrorMap().get(errno) ?? [systemName(errno), 'unknown error'];
-  const error = Object.assign(new Error(`listen ${code}: ${text}${where(address, port)}`), { code, errno, syscall: 'listen', address });
-  if (port) Object.assign(error, { port });
-  return error as unknown as NetError;
+  const message = `listen ${code}: ${text}${where(address, port)}`;
+  const error: NetError = Object.assign(new Error(message), { code, errno, syscall: 'listen', address });
+  if (port) error.port = port;
+  return error;
 }
 
 /** An error of Node's catalogue: `code` is a property, and part of the stack's first line and of `toString()`. */
-export function nodeError(kind: ErrorConstructor | TypeErrorConstructor | RangeErrorConstructor, code: string, message: string): NetError {
+export function nodeError(kind: ErrorConstructor, code: string, message: string): NetError {
   const error = new kind(message) as NetError;
   error.code = code;
   const shown = `${error.name} [${code}]: ${message}`;
@@ -142,7 +143,7 @@ export function invalidArgValue(name: string, value: unknown, reason = 'is inval
 
 /** Unix domain sockets and inherited descriptors belong to the host, not to this stack. */
 export function notOnThisStack(name: string, value: unknown): NetError {
-  return invalidArgValue(name, value, 'is not supported: this stack speaks TCP only; use node:net for paths, pipes and descriptors');
+  return invalidArgValue(name, value, 'is not supported: this stack only speaks TCP, use node:net for paths and descriptors');
 }
 
 export function missingConnectArgs(): NetError {
@@ -150,7 +151,8 @@ export function missingConnectArgs(): NetError {
 }
 
 function outOfRange(name: string, range: string, value: unknown): NetError {
-  return nodeError(RangeError, 'ERR_OUT_OF_RANGE', `The value of "${name}" is out of range. It must be ${range}. Received ${String(value)}`);
+  const message = `The value of "${name}" is out of range. It must be ${range}. Received ${String(value)}`;
+  return nodeError(RangeError, 'ERR_OUT_OF_RANGE', message);
 }
 
 export function validateFunction(value: unknown, name: string): void {

@@ -27,7 +27,10 @@ export interface ConnectFunction {
   (port: number | string, connectionListener?: () => void): BaseSocket;
 }
 
-/** What `createNet` makes: the members of `node:net`. Defaults and address tools are the process's own, shared with `node:net`. */
+/**
+ * What `createNet` makes: the members of `node:net`. Defaults and address tools are the process's own, shared with
+ * `node:net`.
+ */
 export interface Net {
   Socket: typeof BaseSocket;
   /** Old name of `Socket`, as in Node. */

@@ -96,7 +96,9 @@ export class Server extends EventEmitter implements ReadyTarget {
       throw invalidArgType('options', 'of type object', options);
     }
     if (typeof connectionListener === 'function') this.on('connection', connectionListener);
-    if (options?.keepAliveInitialDelay !== undefined) validateNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay');
+    if (options?.keepAliveInitialDelay !== undefined) {
+      validateNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay');
+    }
     if (options?.highWaterMark !== undefined) validateNumber(options.highWaterMark, 'options.highWaterMark');
     this.allowHalfOpen = Boolean(options?.allowHalfOpen);
     this.pauseOnConnect = Boolean(options?.pauseOnConnect);
@@ -179,11 +181,10 @@ export class Server extends EventEmitter implements ReadyTarget {
 
   private _bind(address: string | null, port: number, family: number, backlog: number, options: ListenOptions): void {
     if (this._bsd !== null) return;
-    let shown = address;
+    let shown = address ?? '::';
     let bound: BsdSocket | number;
     if (address === null) {
       // any address: IPv6, which takes IPv4 too, where the stack has it
-      shown = '::';
       bound = this._boundSocket(AF_INET6, shown, port, options);
       if (bound === -EAFNOSUPPORT || bound === -EADDRNOTAVAIL) {
         shown = '0.0.0.0';
@@ -355,12 +356,13 @@ export class Server extends EventEmitter implements ReadyTarget {
 function listenPort(options: ListenOptions): unknown {
   const other = options as { fd?: unknown; handle?: unknown; _handle?: unknown };
   if (typeof other.fd === 'number' && other.fd >= 0) throw notOnThisStack('options.fd', other.fd);
-  if (other.handle !== undefined || other._handle !== undefined) throw notOnThisStack('options.handle', other.handle ?? other._handle);
+  const handle = other.handle ?? other._handle;
+  if (handle !== undefined) throw notOnThisStack('options.handle', handle);
   if (options.port === null || ('port' in options && options.port === undefined)) return 0;
   if (typeof options.port === 'number' || typeof options.port === 'string') return options.port;
   if (options.path) throw notOnThisStack('options.path', options.path);
-  if (!('port' in options) && !('path' in options)) throw invalidArgValue('options', options, 'must have the property "port" or "path"');
-  throw invalidArgValue('options', options);
+  const named = 'port' in options || 'path' in options;
+  throw invalidArgValue('options', options, named ? undefined : 'must have the property "port" or "path"');
 }
 
 function emitError(server: Server, error: Error): void {

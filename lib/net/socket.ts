@@ -2,31 +2,31 @@
  * A TCP connection as a Duplex stream, in the shape of Node's `net.Socket`, on a low-level socket (lib/socket.ts).
  *
  * Members, events, their order and the error objects are those of Node 20 (documentation of `net.Socket`; held by
- * the parity tests). Differences: there are no Unix domain sockets and no file descriptors; there is
- * no `_handle`, so that Node's own http, tls and http2 take their JavaScript stream path; `tcpInfo()` is an extension. Host names are resolved by the host's resolver (`dns.lookup`) unless `lookup` is given.
+ * the parity tests). Differences: there are no Unix domain sockets and no file descriptors; there is no `_handle`,
+ * so that Node's own http, tls and http2 take their JavaScript stream path; `tcpInfo()` is an extension. Host names
+ * are resolved by the host's resolver (`dns.lookup`) unless `lookup` is given.
  *
  * Back-pressure: the stream reads from the receive buffer only while it wants data, so that a slow reader lets the
  * receive window close; a write's callback comes when its last byte is in the send buffer.
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { Duplex, addAbortSignal } from 'node:stream';
+import { addAbortSignal } from 'node:stream';
 import type { DuplexOptions } from 'node:stream';
 import { EAGAIN, ENOTCONN } from '../errno.ts';
-import {
-  IPPROTO_TCP, MSG_MORE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_WR, SOL_SOCKET, SO_KEEPALIVE, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE,
-  TCP_KEEPINTVL, TCP_NODELAY,
-} from '../socket.ts';
-import type { BsdSocket, SocketAddress, SocketProvider, TcpInfo } from '../socket.ts';
+import { MSG_MORE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_WR } from '../socket.ts';
+import type { BsdSocket, SocketProvider } from '../socket.ts';
 import { connectSettled, lookupAndConnect, normalizeConnectArgs } from './connect.ts';
 import type { ConnectAttempt, ConnectOptions } from './connect.ts';
 import {
   endedByPeer, errnoException, invalidArgValue, missingConnectArgs, notOnThisStack, socketClosed, socketClosedBeforeConnection,
-  validateFunction, validateNumber, validateTimeout,
+  validateNumber,
 } from './errors.ts';
 import { defer, enter, leave, notify } from './readiness.ts';
 import type { ReadyTarget } from './readiness.ts';
+import { receiveChunk } from './receive-pool.ts';
 import type { Server } from './server.ts';
+import { KEEP_ALIVE, NO_DELAY, SocketBase, UNREF } from './socket-base.ts';
 
 /** Received bytes go straight into a buffer of the user's; there are no 'data' events then. */
 export interface OnReadOptions {
@@ -36,7 +36,7 @@ export interface OnReadOptions {
   callback(bytesRead: number, buffer: Uint8Array): boolean | void;
 }
 
-/** Options of `new Socket()`; those of `stream.Duplex` hold as well, except object mode. */
+/** Options of `new Socket()`: Node's, and those of `stream.Duplex` that concern marks and encodings. */
 export interface SocketOptions extends DuplexOptions {
   /** Keep the writable side open when the peer has ended; default false. */
   allowHalfOpen?: boolean;
@@ -66,34 +66,21 @@ interface PendingWrite {
   readonly callback: (error?: Error | null) => void;
 }
 
-/** Bits of `_flags`. */
-const READING = 1;
-const IN_READ = 2;
+/** Bits of `_flags`, besides those of socket-base.ts. */
+const READING = 8;
+const IN_READ = 16;
 /** The peer's FIN has been read. */
-const ENDED = 4;
-const RESETTING = 8;
-const UNREF = 16;
-const NO_DELAY = 32;
-const KEEP_ALIVE = 64;
+const ENDED = 32;
+const RESETTING = 64;
 const HAD_ERROR = 128;
 /** The signal had been aborted when the socket was made: it never connects (Node 20 forgets that). */
 const ABORTED = 256;
 /** FIN has been asked for; `_finalCallback` is due. */
 const SHUT = 512;
 
-/** Largest chunk given to the stream. */
-const CHUNK_MAX = 65536;
-/** Probes as Node sets them: one each second, ten before the connection is given up. */
-const KEEPALIVE_INTERVAL_S = 1;
-const KEEPALIVE_PROBES = 10;
-
 const NO_CHUNKS: Uint8Array[] = [];
 /** Where the end of the stream, or an error, is looked for when no byte is there. */
 const probe = Buffer.alloc(1);
-
-function onTimer(socket: Socket): void {
-  socket._onTimeout();
-}
 
 function finish(socket: Socket, error: Error | null): void {
   socket._resource.runInAsyncScope(socket._finished, socket, error);
@@ -104,13 +91,7 @@ function emitClose(socket: Socket, pending: PendingWrite | null, connecting: boo
 }
 
 /** One connection. Made by `stack.net` (`new stack.net.Socket()`), which binds it to its stack. */
-export class Socket extends Duplex implements ReadyTarget {
-  /** The low-level socket; null before a connection is attempted and after `destroy()`. */
-  _bsd: BsdSocket | null = null;
-  /** Whether a connection is being made (name look-up included). */
-  connecting = false;
-  /** Milliseconds that `setTimeout()` was given. */
-  timeout: number | undefined = undefined;
+export class Socket extends SocketBase implements ReadyTarget {
   /** Bytes received. */
   bytesRead = 0;
   /** The server that accepted this connection; http puts its own here. */
@@ -125,35 +106,28 @@ export class Socket extends Duplex implements ReadyTarget {
   readonly _resource: AsyncResource;
   _deferred = 0;
   _attempt: ConnectAttempt | null = null;
-  private _flags = 0;
-  private _keepAliveDelay = 0;
   private _bytesDispatched = 0;
   private _pending: PendingWrite | null = null;
   private _finalCallback: ((error?: Error | null) => void) | null = null;
-  private _timer: NodeJS.Timeout | null = null;
   private _onread: OnReadOptions | null = null;
   private _readBuffer: Uint8Array | null = null;
-  private _sockname: SocketAddress | null = null;
-  private _peername: SocketAddress | null = null;
 
   constructor(options?: SocketOptions) {
     if (options?.objectMode) throw invalidArgValue('options.objectMode', options.objectMode, 'is not supported');
-    if (options?.readableObjectMode || options?.writableObjectMode) {
-      throw invalidArgValue(`options.${options.readableObjectMode ? 'readableObjectMode' : 'writableObjectMode'}`, true, 'is not supported');
+    if (options?.readableObjectMode) throw invalidArgValue('options.readableObjectMode', true, 'is not supported');
+    if (options?.writableObjectMode) throw invalidArgValue('options.writableObjectMode', true, 'is not supported');
+    if (options?.keepAliveInitialDelay !== undefined) {
+      validateNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay');
     }
-    if (options?.keepAliveInitialDelay !== undefined) validateNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay');
     if ((options as { fd?: unknown } | undefined)?.fd !== undefined) {
       throw notOnThisStack('options.fd', (options as { fd?: unknown }).fd);
     }
-    super({
-      ...options, allowHalfOpen: Boolean(options?.allowHalfOpen), emitClose: false, autoDestroy: true, decodeStrings: true,
-      // an aborted one would destroy what has not been made yet
-      signal: undefined,
-    });
+    super(streamOptions(options));
     this._resource = new AsyncResource('TCPWRAP', { requireManualDestroy: true });
     if (options === undefined) return;
-    this._flags = (options.noDelay ? NO_DELAY : 0) | (options.keepAlive ? KEEP_ALIVE : 0) | (options.signal?.aborted ? ABORTED : 0);
-    this._keepAliveDelay = seconds(options.keepAliveInitialDelay);
+    if (options.noDelay) this.setNoDelay();
+    if (options.keepAlive) this.setKeepAlive(true, options.keepAliveInitialDelay);
+    if (options.signal?.aborted) this._flags |= ABORTED;
     const onread = options.onread;
     if (onread !== null && typeof onread === 'object' && typeof onread.callback === 'function' &&
         (onread.buffer instanceof Uint8Array || typeof onread.buffer === 'function')) {
@@ -214,9 +188,7 @@ export class Socket extends Duplex implements ReadyTarget {
     this._bsd = handle;
     this._sockname = null;
     handle.onready = (events) => notify(this, events);
-    if (this._flags & UNREF) handle.unref();
-    if (this._flags & NO_DELAY) handle.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
-    if (this._flags & KEEP_ALIVE) this._applyKeepAlive(handle);
+    this._applyOptions(handle);
   }
 
   /** @internal Gives an attempt up; another may follow. */
@@ -301,17 +273,15 @@ export class Socket extends Duplex implements ReadyTarget {
         else return;
         continue;
       }
-      const size = available < CHUNK_MAX ? available : CHUNK_MAX;
-      const chunk = Buffer.allocUnsafe(size);
       enter();
-      const n = handle.recv(chunk, 0, size);
+      const chunk = receiveChunk(handle, available);
       leave();
-      if (n <= 0) {
-        this._receiveFailed(n);
+      if (typeof chunk === 'number') {
+        this._receiveFailed(chunk);
         return;
       }
-      this.bytesRead += n;
-      if (!this.push(n === size ? chunk : chunk.subarray(0, n))) this._flags &= ~READING;
+      this.bytesRead += chunk.length;
+      if (!this.push(chunk)) this._flags &= ~READING;
     }
   }
 
@@ -512,10 +482,7 @@ export class Socket extends Duplex implements ReadyTarget {
       this._attempt.stop();
       this._attempt = null;
     }
-    if (this._timer !== null) {
-      clearTimeout(this._timer);
-      this._timer = null;
-    }
+    this._stopTimer();
     const pending = this._pending;
     this._pending = null;
     this._finalCallback = null;
@@ -548,156 +515,37 @@ export class Socket extends Duplex implements ReadyTarget {
     if (this._bsd === null) this._resource.emitDestroy();
   }
 
-  // ---- timeout
-
-  /** 'timeout' after `ms` of inactivity; nothing else happens then. 0 turns it off. */
-  setTimeout(ms: number, callback?: () => void): this {
-    if (this.destroyed) return this;
-    this.timeout = ms;
-    const delay = validateTimeout(ms, 'msecs');
-    if (this._timer !== null) clearTimeout(this._timer);
-    this._timer = null;
-    if (callback !== undefined) validateFunction(callback, 'callback');
-    if (delay === 0) {
-      if (callback !== undefined) this.removeListener('timeout', callback);
-      return this;
-    }
-    this._timer = setTimeout(onTimer, delay, this);
-    this._timer.unref();
-    if (callback !== undefined) this.once('timeout', callback);
-    return this;
-  }
-
-  /** @internal */
-  _onTimeout(): void {
-    this.emit('timeout');
-  }
-
-  /** @internal Something happened on the connection. */
-  _refreshTimer(): void {
-    if (this._timer !== null) this._timer.refresh();
-  }
-
-  // ---- options and figures
-
-  setNoDelay(enable?: boolean): this {
-    const on = enable === undefined || Boolean(enable);
-    this._flags = on ? this._flags | NO_DELAY : this._flags & ~NO_DELAY;
-    this._bsd?.setsockopt(IPPROTO_TCP, TCP_NODELAY, on ? 1 : 0);
-    return this;
-  }
-
-  /** @param initialDelay  ms of idleness before the first probe; below 1000 it is left as it was */
-  setKeepAlive(enable?: boolean, initialDelay?: number): this {
-    this._flags = enable ? this._flags | KEEP_ALIVE : this._flags & ~KEEP_ALIVE;
-    this._keepAliveDelay = seconds(initialDelay);
-    if (this._bsd !== null) this._applyKeepAlive(this._bsd);
-    return this;
-  }
-
-  private _applyKeepAlive(handle: BsdSocket): void {
-    const on = (this._flags & KEEP_ALIVE) !== 0;
-    handle.setsockopt(SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
-    if (!on) return;
-    if (this._keepAliveDelay > 0) handle.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, this._keepAliveDelay);
-    handle.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
-    handle.setsockopt(IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-  }
-
-  ref(): this {
-    this._flags &= ~UNREF;
-    this._bsd?.ref();
-    return this;
-  }
-
-  /** The process may end though this socket is open. */
-  unref(): this {
-    this._flags |= UNREF;
-    this._bsd?.unref();
-    return this;
-  }
-
-  /**
-   * The state of the connection as `ss -ti` shows Linux's: RTT, windows, retransmissions and more. Null when
-   * there is no connection. An extension: Node has no such method.
-   */
-  tcpInfo(): TcpInfo | null {
-    const info = this._bsd?.getsockopt(IPPROTO_TCP, TCP_INFO);
-    return typeof info === 'object' ? info : null;
-  }
-
-  /** The local end, or {} when there is none. */
-  address(): SocketAddress | {} {
-    const end = this._localEnd();
-    return end === null ? {} : { address: end.address, family: end.family, port: end.port };
-  }
-
-  private _localEnd(): SocketAddress | null {
-    if (this._bsd === null) return null;
-    return this._sockname ??= this._bsd.getsockname();
-  }
-
-  private _remoteEnd(): SocketAddress | null {
-    if (this._bsd === null || this.connecting) return this._peername;
-    return this._peername ??= this._bsd.getpeername();
-  }
-
-  get localAddress(): string | undefined {
-    return this._localEnd()?.address;
-  }
-
-  get localPort(): number | undefined {
-    return this._localEnd()?.port;
-  }
-
-  get localFamily(): string | undefined {
-    return this._localEnd()?.family;
-  }
-
-  get remoteAddress(): string | undefined {
-    return this._remoteEnd()?.address;
-  }
-
-  get remotePort(): number | undefined {
-    return this._remoteEnd()?.port;
-  }
-
-  get remoteFamily(): string | undefined {
-    return this._remoteEnd()?.family;
-  }
+  // ---- figures
 
   /** Bytes given to the socket, those included that wait for room or for the connection. */
   get bytesWritten(): number {
     return this._bytesDispatched - (this._pending?.sent ?? 0) + this.writableLength;
   }
-
-  /** Whether there is no connection (yet). */
-  get pending(): boolean {
-    return this._bsd === null || this.connecting;
-  }
-
-  get readyState(): 'opening' | 'open' | 'readOnly' | 'writeOnly' | 'closed' {
-    if (this.connecting) return 'opening';
-    if (this.readable) return this.writable ? 'open' : 'readOnly';
-    return this.writable ? 'writeOnly' : 'closed';
-  }
-
-  /** @deprecated `writableLength` */
-  get bufferSize(): number {
-    // undefined without a connection, as in Node, whose types do not say so
-    return this._bsd === null && !this.connecting ? undefined as unknown as number : this.writableLength;
-  }
-
-  /** @deprecated `connecting` */
-  get _connecting(): boolean {
-    return this.connecting;
-  }
 }
 
-function seconds(ms: number | undefined): number {
-  return ms !== undefined && ms > 0 ? Math.trunc(ms / 1000) : 0;
+const DEFAULTS: SocketOptions = { allowHalfOpen: false, emitClose: false, autoDestroy: true };
+
+/**
+ * Options for Duplex, of one shape: a spread costs several µs. Not among them: `signal`, for an aborted one would
+ * destroy what has not been made yet, and implementations (`read`, `write` …).
+ */
+function streamOptions(options: SocketOptions | undefined): SocketOptions {
+  if (options === undefined) return DEFAULTS;
+  return {
+    allowHalfOpen: Boolean(options.allowHalfOpen),
+    emitClose: false,
+    autoDestroy: true,
+    readable: options.readable,
+    writable: options.writable,
+    highWaterMark: options.highWaterMark,
+    readableHighWaterMark: options.readableHighWaterMark,
+    writableHighWaterMark: options.writableHighWaterMark,
+    encoding: options.encoding,
+    defaultEncoding: options.defaultEncoding,
+  };
 }
 
 function emitUnusedClose(socket: Socket): void {
   socket.emit('close');
+  socket._resource.emitDestroy();
 }
