@@ -219,7 +219,7 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
   view.setInt32(at + TCP_ACK, tcb.rcvNxt);
   view.setUint8(at + TCP_DATA_OFFSET, (headerLength >> 2) << 4);
   // The urgent pointer points past the urgent data (MUST-62), and is sent until that is acknowledged.
-  const urgent = seqGt(tcb.sndUp, seq) ? Math.min(seqDiff(tcb.sndUp, seq), 0xffff) : 0;
+  const urgent = seqGt(tcb.sndUp, tcb.sndUna) && seqGt(tcb.sndUp, seq) ? Math.min(seqDiff(tcb.sndUp, seq), 0xffff) : 0;
   view.setUint8(at + TCP_FLAGS, urgent > 0 ? flags | URG : flags);
   view.setUint16(at + TCP_WINDOW, Math.min(seqDiff(edge, tcb.rcvNxt) >> Math.max(tcb.rcvWscale, 0), 0xffff));
   view.setUint16(at + TCP_URGENT, urgent);

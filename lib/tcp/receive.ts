@@ -270,7 +270,7 @@ export function windowEdge(tcb: Tcb): Seq {
   const edge = seqAdd(tcb.rcvNxt, space);
   const more = seqDiff(edge, told);
   if (more <= 0) return told;
-  if (more < tcb.rcvMss && more < tcb.rcvbufLimit >> 1 && seqDiff(told, tcb.rcvNxt) > 0) return told;
+  if (more < tcb.rcvMss && more < tcb.rcvbufLimit >> 1) return told;
   return edge;
 }
 

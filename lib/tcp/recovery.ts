@@ -283,9 +283,11 @@ export function retransmitLost(tcb: Tcb): boolean {
     tcb.lostEdge = seqMax(tcb.lostEdge, tcb.scoreboard![tcb.sackedCount * 2 - 2]! as Seq);
     recount(tcb);
   }
+  // A peer that has shrunk its window is not sent what lies beyond; rounding to its scale is no shrinking (RFC 7323 2.4).
+  const edge = seqAdd(tcb.sndUna, tcb.sndWnd + (1 << tcb.sndWscale) - 1);
   while (seqLt(tcb.rtxNxt, tcb.lostEdge)) {
     const room = tcb.cwnd - tcb.pipe;
-    if (room < tcb.sndMss) break;
+    if (room < tcb.sndMss || seqGeq(tcb.rtxNxt, edge)) break;
     if (!retransmitHole(tcb, Math.min(room - (room % tcb.sndMss), maxSegment(tcb)))) break;
     sent = true;
   }

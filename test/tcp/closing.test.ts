@@ -141,10 +141,10 @@ script('FIN is retransmitted with the data before it', (h) => {
   h.expect({ flags: 'P.', seq: 1, len: 100 });
   s.close();
   h.expect({ flags: 'F.', seq: 101, ack: 1 });
-  h.advance(200);
+  h.advance(210);
   h.expect({ flags: 'FP.', seq: 1, len: 100 });
   h.inject({ flags: '.', seq: 1, ack: 101 });
-  h.advance(400);
+  h.advance(420);
   h.expect({ flags: 'FP.', seq: 101 });
   h.inject({ flags: '.', seq: 1, ack: 102 });
   h.advance(10_000);
@@ -155,7 +155,7 @@ script('a FIN alone is retransmitted, with backoff, and given up after the retri
   const s = h.active({}, undefined, 10);
   s.close();
   h.expect({ flags: 'F.', seq: 1, ack: 1 });
-  for (const wait of [200, 400, 800]) {
+  for (const wait of [210, 420, 840]) {
     h.advance(wait - 1);
     h.expectNothing();
     h.advance(1);
@@ -164,7 +164,7 @@ script('a FIN alone is retransmitted, with backoff, and given up after the retri
     h.t.match(again[0], { seq: 1, len: 0 });
     h.t.ok(again[0]!.flags.includes('F'));
   }
-  h.advance(1600);
+  h.advance(1680);
   h.take();
   h.t.equal(h.stack.tcp.connections, 0);
 });
