@@ -18,17 +18,27 @@ export class SystemRandom implements Random {
   }
 }
 
+/** Murmur3's finalizer: a bijection of 32-bit words in which each bit depends on all. */
+function mix(word: number): number {
+  word = Math.imul(word ^ (word >>> 16), 0x85ebca6b);
+  word = Math.imul(word ^ (word >>> 13), 0xc2b2ae35);
+  return word ^ (word >>> 16);
+}
+
 /** A small, fast, repeatable generator (xorshift128). For tests and simulations only: it is predictable. */
 export class SeededRandom implements Random {
   #a: number;
-  #b = 0x6c078965 | 0;
-  #c = 0x2545f491 | 0;
-  #d = 0x9e3779b9 | 0;
+  #b: number;
+  #c: number;
+  #d: number;
 
+  /** Seeds that differ little give sequences that have nothing in common: each word is a hash of the seed. */
   constructor(seed: number) {
-    this.#a = (seed ^ 0x5deece66) | 0;
-    if (this.#a === 0) this.#a = 1;
-    for (let i = 0; i < 20; i++) this.int32();
+    this.#a = mix(seed ^ 0x5deece66);
+    this.#b = mix(seed ^ 0x6c078965);
+    this.#c = mix(seed ^ 0x2545f491);
+    // `mix` is a bijection, so at most one of the four is zero.
+    this.#d = mix(seed ^ 0x9e3779b9);
   }
 
   int32(): number {

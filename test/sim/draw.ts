@@ -85,9 +85,9 @@ class Dice {
   }
 }
 
-function drawTcp(dice: Dice): TcpOptions {
-  const rcvbuf = dice.spread(4096, 1 << 20);
-  const sndbuf = dice.spread(4096, 1 << 20);
+function drawTcp(dice: Dice, crowded: boolean): TcpOptions {
+  const rcvbuf = dice.spread(crowded ? 100_000 : 4096, 1 << 20);
+  const sndbuf = dice.spread(crowded ? 100_000 : 4096, 1 << 20);
   return {
     congestion: dice.pick('cubic', 'newreno'),
     timestamps: dice.chance(0.75),
@@ -104,8 +104,8 @@ function drawTcp(dice: Dice): TcpOptions {
   };
 }
 
-function drawStream(dice: Dice, most: number): StreamDraw {
-  const bytes = dice.chance(0.12) ? 0 : dice.spread(1, most);
+function drawStream(dice: Dice, most: number, crowded: boolean): StreamDraw {
+  const bytes = dice.chance(0.12) ? 0 : crowded ? dice.whole(1, most) : dice.spread(1, most);
   const readSize = dice.pick(1000, 1460, 4096, 16_384, 65_521, dice.spread(50, 65_521));
   const writeSize = dice.pick(100, 1460, 8192, 16_384, 65_521, dice.spread(20, 65_521));
   // A slow end takes half a minute at most.
@@ -116,13 +116,13 @@ function drawStream(dice: Dice, most: number): StreamDraw {
     writeSize,
     writePauseUs: dice.chance(0.2) ? dice.whole(1, Math.min(2e6, 15e6 / writes)) : 0,
     readSize,
-    readPauseUs: dice.chance(0.3) ? dice.whole(1, Math.min(2e6, 15e6 / reads)) : 0,
+    readPauseUs: dice.chance(crowded ? 0.7 : 0.3) ? dice.whole(1, Math.min(2e6, 15e6 / reads)) : 0,
     endsAfterPeer: false,
   };
 }
 
-function drawConnection(dice: Dice, most: number): ConnectionDraw {
-  const streams: [StreamDraw, StreamDraw] = [drawStream(dice, most), drawStream(dice, most)];
+function drawConnection(dice: Dice, most: number, crowded: boolean): ConnectionDraw {
+  const streams: [StreamDraw, StreamDraw] = [drawStream(dice, most, crowded), drawStream(dice, most, crowded)];
   if (dice.chance(0.4)) streams[dice.whole(0, 1)]!.endsAfterPeer = true;
   // Closing early loses nothing only where nothing comes: the other end sends nothing and waits for the end.
   let closesEarly = -1;
@@ -168,7 +168,9 @@ export function draw(seed: number): Draw {
   const dice = new Dice(seed);
   const version = dice.pick<4 | 6>(4, 6);
   const offload = dice.chance(0.25);
-  const connections = dice.chance(0.6) ? 1 : dice.whole(2, 6);
+  // Many connections with large buffers in little memory: it runs out.
+  const crowded = dice.chance(0.08);
+  const connections = crowded ? dice.whole(8, 14) : dice.chance(0.6) ? 1 : dice.whole(2, 6);
   const lowest = version === 4 ? 576 : 1280;
   const tso = version === 4 ? LINK_TSO4 : LINK_TSO6;
   return {
@@ -189,10 +191,10 @@ export function draw(seed: number): Draw {
     batchLoss: dice.chance(0.5) ? 0 : dice.between(0, 0.05),
     batchSwap: dice.chance(0.5) ? 0 : dice.between(0, 0.2),
     queuePackets: offload ? dice.spread(4, 1024) : 1024,
-    memory: [dice.pick(1, 1, 2, 8) << 20, dice.pick(1, 1, 2, 8) << 20],
-    tcp: [drawTcp(dice), drawTcp(dice)],
+    memory: crowded ? [1 << 20, 1 << 20] : [dice.pick(1, 2, 8) << 20, dice.pick(1, 2, 8) << 20],
+    tcp: [drawTcp(dice, crowded), drawTcp(dice, crowded)],
     iss: dice.chance(0.5) ? null : dice.pick(0x7fffff00, -256, 0x7fffffff - 20_000, -20_000) | 0,
-    connections: Array.from({ length: connections }, () => drawConnection(dice, Math.floor(2_000_000 / connections))),
+    connections: Array.from({ length: connections }, () => drawConnection(dice, crowded ? 300_000 : Math.floor(2_000_000 / connections), crowded)),
   };
 }
 

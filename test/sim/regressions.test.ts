@@ -3,6 +3,7 @@
 import t from 'tap';
 import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
 import { IPPROTO_TCP, SHUT_WR, TCP_NODELAY } from '../../lib/socket.ts';
+import { SeededRandom } from '../../lib/random.ts';
 import { Pair, pump, tcbOf } from './pair.ts';
 
 t.test('a FIN leaves when more is in flight than the congestion window has', async (t) => {
@@ -58,4 +59,19 @@ t.test('on a steady path a delayed ACK is no loss, and a wrong timeout cures its
   for (let i = 0; i < 20; i++) say();
   t.ok(tcb.rtos >= 1 && tcb.rtos <= 2, `${tcb.rtos} wrong timeouts, not one for each segment`);
   pair.close();
+});
+
+t.test('neighbouring seeds have nothing in common', async (t) => {
+  for (let position = 0; position < 10; position++) {
+    let sum = 0;
+    let low = 0;
+    for (let seed = 0; seed < 2000; seed++) {
+      const random = new SeededRandom(seed);
+      for (let i = 0; i < position; i++) random.int32();
+      const value = random.unit();
+      sum += value;
+      if (value < 0.1) low++;
+    }
+    t.ok(Math.abs(sum / 2000 - 0.5) < 0.03 && low > 140 && low < 260, `draw ${position}: mean ${sum / 2000}, ${low} of 2000 below 0.1`);
+  }
 });
