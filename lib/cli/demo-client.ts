@@ -39,7 +39,8 @@ if (mode === 'get') {
   let bytes = 0;
   let startMs = 0;
   const finish = (): void => {
-    print({ bytes: mode === 'send' ? socket.bytesWritten - socket.writableLength : bytes, seconds: (performance.now() - startMs) / 1000 });
+    const moved = mode === 'send' ? socket.bytesWritten - socket.writableLength : bytes;
+    print({ bytes: moved, seconds: (performance.now() - startMs) / 1000 });
     socket.destroy();
   };
   socket.on('error', fail);

@@ -9,10 +9,11 @@ import type { Duplex } from 'node:stream';
 import { createMemoryPair } from '../link/memory-pair.ts';
 import { LINK_CSUM, LINK_TSO4, LINK_TSO6 } from '../link/link.ts';
 import { ping } from '../net/ping.ts';
+import { patternDigest } from '../services/byte-pattern.ts';
 import { services, startServices } from '../services/index.ts';
 import { createStack } from '../stack.ts';
 import type { Stack } from '../stack.ts';
-import { moved, patternDigest } from './demo.ts';
+import { moved } from './demo.ts';
 import type { Step } from './demo.ts';
 
 const SERVER = '10.90.0.2';

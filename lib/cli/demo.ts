@@ -11,7 +11,7 @@ import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import { PATTERN_PERIOD, patternBytes } from '../services/byte-pattern.ts';
+import { patternDigest } from '../services/byte-pattern.ts';
 import { services, startServices } from '../services/index.ts';
 import { memoryDemo } from './demo-memory.ts';
 import { CliError, EXIT_FAILURE } from './exit.ts';
@@ -56,9 +56,11 @@ async function demo(options: DemoOptions): Promise<void> {
         return;
       }
     }
-    const why = flags === null ? 'this user may not make network namespaces (unshare -Urn is refused)' : 'no TUN device can be made here';
+    const why = flags === null ? 'this user may not make network namespaces (unshare -Urn is refused)'
+      : 'no TUN device can be made here';
     if (options.link === 'tun') throw new CliError(`${why}; run the demo as root, or with --link memory`);
-    process.stdout.write(`${why[0]!.toUpperCase()}${why.slice(1)}, so Linux cannot take part:\ntwo stacks talk to each other over the memory link instead.\n\n`);
+    process.stdout.write(`${why[0]!.toUpperCase()}${why.slice(1)}, so Linux cannot take part:\n`
+      + 'two stacks talk to each other over the memory link instead.\n\n');
   }
   report(await memoryDemo(step));
 }
@@ -123,8 +125,9 @@ function client(command: string, args: string[], onData?: (piece: Buffer) => voi
     });
     child.on('error', reject);
     child.on('close', (code, signal) => {
-      if (code === 0) resolve(finished);
-      else reject(new Error(`${command} ended with ${signal ?? code}: ${(finished.stderr.trim() || finished.stdout.trim()).slice(0, 300)}`));
+      const said = (finished.stderr.trim() || finished.stdout.trim()).slice(0, 300);
+      if (code !== 0) reject(new Error(`${command} ended with ${signal ?? code}: ${said}`));
+      else resolve(finished);
     });
   });
 }
@@ -138,15 +141,6 @@ async function nodeClient(...args: string[]): Promise<{ bytes: number; seconds: 
   const path = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './demo-client.ts' : './demo-client.js', import.meta.url));
   const { stdout } = await client(process.execPath, [...process.execArgv, path, ...args]);
   return JSON.parse(stdout) as { bytes: number; seconds: number; sha256?: string };
-}
-
-/** SHA-256 of the first `length` bytes of what `/bytes/N` gives. */
-export function patternDigest(length: number): string {
-  const hash = createHash('sha256');
-  const piece = patternBytes(16);
-  let left = length;
-  for (; left >= piece.length; left -= 16 * PATTERN_PERIOD) hash.update(piece);
-  return hash.update(piece.subarray(0, left)).digest('hex');
 }
 
 async function ping(address: string): Promise<string> {
@@ -175,7 +169,9 @@ async function download(url: string, withCurl: boolean): Promise<string> {
     ({ bytes, seconds } = result);
     digest = result.sha256!;
   }
-  if (bytes !== DOWNLOAD_BYTES || digest !== patternDigest(DOWNLOAD_BYTES)) throw new Error(`the ${bytes} bytes that came are not those that were sent`);
+  if (bytes !== DOWNLOAD_BYTES || digest !== patternDigest(DOWNLOAD_BYTES)) {
+    throw new Error(`the ${bytes} bytes that came are not those that were sent`);
+  }
   return `${DOWNLOAD_BYTES / 1e6} MB in ${seconds.toFixed(2)} s, every byte right`;
 }
 
@@ -187,7 +183,8 @@ async function bulk(host: string, toStack: boolean, withIperf3: boolean): Promis
     return moved(end.sum_received.bytes, end.sum_received.seconds);
   }
   const name = toStack ? 'discard' : 'chargen';
-  const result = await nodeClient(toStack ? 'send' : 'receive', host, String(services.get(name)!.defaultPort), String(BULK_SECONDS));
+  const port = String(services.get(name)!.defaultPort);
+  const result = await nodeClient(toStack ? 'send' : 'receive', host, port, String(BULK_SECONDS));
   return moved(result.bytes, result.seconds);
 }
 
@@ -223,7 +220,7 @@ async function insideNamespace(): Promise<void> {
     '',
   ].join('\n'));
   const results: boolean[] = [];
-  const http = `http://${v4}`;
+  const url = `http://${v4}/bytes/${DOWNLOAD_BYTES}`;
   if (installed('ping')) {
     results.push(await step(`ping ${v4}`, () => ping(v4!)));
     if (v6 !== undefined) results.push(await step(`ping ${v6}`, () => ping(v6)));
@@ -231,7 +228,7 @@ async function insideNamespace(): Promise<void> {
     process.stdout.write('  ping is not installed, left out\n');
   }
   const fetcher = withCurl ? 'curl' : "Node's http client";
-  results.push(await step(`${fetcher}: ${http}/bytes/${DOWNLOAD_BYTES}`, () => download(`${http}/bytes/${DOWNLOAD_BYTES}`, withCurl)));
+  results.push(await step(`${fetcher}: ${url}`, () => download(url, withCurl)));
   if (v6 !== undefined) {
     results.push(await step(`${fetcher}: the same over IPv6`, () => download(`http://[${v6}]/bytes/${DOWNLOAD_BYTES}`, withCurl)));
   }

@@ -85,7 +85,8 @@ function openCapture(link: Link, path: string): Link {
   try {
     return capture(link, path);
   } catch (error) {
-    throw new CliError(`cannot write the capture file ${path} (${(error as NodeJS.ErrnoException).code}); give another path with --capture`);
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CliError(`cannot write the capture file ${path} (${code}); give another path with --capture`);
   }
 }
 

@@ -75,8 +75,8 @@ function shortIPv6(text: string): string {
 export function integer(low: number, high: number): (text: string) => number {
   return (text) => {
     const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : NaN;
-    if (!(value >= low && value <= high)) throw new InvalidArgumentError(`'${text}' is not a whole number from ${low} to ${high}.`);
-    return value;
+    if (value >= low && value <= high) return value;
+    throw new InvalidArgumentError(`'${text}' is not a whole number from ${low} to ${high}.`);
   };
 }
 
@@ -84,8 +84,8 @@ export function integer(low: number, high: number): (text: string) => number {
 export function seconds(low: number, high: number): (text: string) => number {
   return (text) => {
     const value = /^[0-9]{1,9}(\.[0-9]{1,6})?$/.test(text) ? Number(text) : NaN;
-    if (!(value >= low && value <= high)) throw new InvalidArgumentError(`'${text}' is not a number of seconds from ${low} to ${high}.`);
-    return value;
+    if (value >= low && value <= high) return value;
+    throw new InvalidArgumentError(`'${text}' is not a number of seconds from ${low} to ${high}.`);
   };
 }
 
@@ -148,7 +148,8 @@ export function addDeviceOptions(command: Command): Command {
     .addOption(new Option('--mtu <bytes>', 'largest IP packet on the device').default(1500).argParser(integer(MIN_MTU, MAX_MTU)))
     .addOption(new Option(
       '--offload <mode>',
-      'let Linux cut and merge large segments and finish checksums: auto takes what the kernel has, on insists, off does it all here',
+      'let Linux cut and merge large segments and finish checksums: auto takes what the kernel has, on insists, '
+      + 'off does it all here',
     ).default('auto').choices(['auto', 'on', 'off']))
     .addOption(new Option('--capture <file.pcapng>', 'record all packets, for Wireshark or tshark'));
 }
@@ -156,11 +157,13 @@ export function addDeviceOptions(command: Command): Command {
 /** Fills in defaults and checks what goes together. Throws `CliError` (usage). */
 export function planDevice(options: DeviceOptions): DevicePlan {
   const addresses = options.address ?? DEFAULT_ADDRESSES.map(parseCidr);
-  const hostAddresses = options.hostAddress
-    ?? (options.address === undefined ? DEFAULT_HOST_ADDRESSES.map(parseCidr) : addresses.map(neighbourOf).filter((one) => one !== null));
+  const derived = options.address === undefined ? DEFAULT_HOST_ADDRESSES.map(parseCidr) : addresses.map(neighbourOf);
+  const hostAddresses = options.hostAddress ?? derived.filter((one) => one !== null);
   for (const address of addresses) {
     if (hostAddresses.some((host) => host.family === address.family && host.value === address.value)) {
-      throw new CliError(`${address.address} cannot be the stack's and Linux's address at once; change --address or --host-address`, EXIT_USAGE);
+      throw new CliError(
+        `${address.address} cannot be the stack's and Linux's address at once; change --address or --host-address`, EXIT_USAGE,
+      );
     }
     if (addresses.some((other) => other !== address && other.family === address.family && other.value === address.value)) {
       throw new CliError(`--address ${address.address} is given twice`, EXIT_USAGE);
@@ -168,7 +171,8 @@ export function planDevice(options: DeviceOptions): DevicePlan {
   }
   if (options.mtu < MIN_MTU_IPV6 && [...addresses, ...hostAddresses].some((one) => one.family === 6)) {
     throw new CliError(
-      `IPv6 needs an MTU of at least ${MIN_MTU_IPV6}; raise --mtu, or give only IPv4 addresses with --address and --host-address`, EXIT_USAGE,
+      `IPv6 needs an MTU of at least ${MIN_MTU_IPV6}; raise --mtu, or give only IPv4 addresses with --address and --host-address`,
+      EXIT_USAGE,
     );
   }
   return {

@@ -3,6 +3,8 @@
  * divides no packet, page or buffer size, so that a piece that is lost, doubled or misplaced shows.
  */
 
+import { createHash } from 'node:crypto';
+
 /** Bytes after which the pattern repeats: a prime. */
 export const PATTERN_PERIOD = 65521;
 
@@ -18,4 +20,13 @@ export function patternBytes(periods: number): Buffer {
   for (let i = 0; i < PATTERN_PERIOD; i++) bytes[i] = patternByte(i);
   for (let n = 1; n < periods; n++) bytes.copy(bytes, n * PATTERN_PERIOD, 0, PATTERN_PERIOD);
   return bytes;
+}
+
+/** SHA-256, in hex, of the first `length` bytes of the pattern. */
+export function patternDigest(length: number): string {
+  const hash = createHash('sha256');
+  const piece = patternBytes(16);
+  let left = length;
+  for (; left >= piece.length; left -= piece.length) hash.update(piece);
+  return hash.update(piece.subarray(0, left)).digest('hex');
 }

@@ -49,7 +49,8 @@ export function parseServeList(text: string): ServiceChoice[] {
 function add(choices: ServiceChoice[], service: Service, port: number): void {
   const other = choices.find((choice) => choice.port === port);
   if (other !== undefined) {
-    throw new RangeError(`${service.name} and ${other.service.name} cannot both have port ${port}; give one another with name@port`);
+    const names = `${service.name} and ${other.service.name}`;
+    throw new RangeError(`${names} cannot both have port ${port}; give one another with name@port`);
   }
   choices.push({ service, port });
 }

@@ -2,13 +2,11 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { openTun } from '../../lib/link/tun.ts';
 import type { Tun, TunOptions } from '../../lib/link/tun.ts';
-import { PATTERN_PERIOD, patternBytes } from '../../lib/services/byte-pattern.ts';
 import { createStack } from '../../lib/stack.ts';
 import type { Stack } from '../../lib/stack.ts';
 
@@ -142,15 +140,6 @@ export function stackOnTun(t: Test, options: TunOptions = {}): { stack: Stack; t
   const stack = createStack({ link: tun, addresses: [`${STACK4}/24`, `${STACK6}/64`] });
   t.teardown(() => stack.close({ graceful: false }));
   return { stack, tun };
-}
-
-/** SHA-256 of the first `length` bytes that `/bytes/N` gives. */
-export function patternDigest(length: number): string {
-  const hash = createHash('sha256');
-  const piece = patternBytes(16);
-  let left = length;
-  for (; left >= piece.length; left -= 16 * PATTERN_PERIOD) hash.update(piece);
-  return hash.update(piece.subarray(0, left)).digest('hex');
 }
 
 export const CLIENT4 = '10.91.0.2';

@@ -6,7 +6,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { STACK4, STACK6, lacking, must, patternDigest, run, up } from './harness.ts';
+import { patternDigest } from '../../lib/services/byte-pattern.ts';
+import { STACK4, STACK6, lacking, must, run, up } from './harness.ts';
 
 const skip = lacking('curl');
 const MEGABYTES_100 = 100_000_000;

@@ -3,7 +3,8 @@
 import './namespace.ts';
 import { createHash } from 'node:crypto';
 import t from 'tap';
-import { STACK4, STACK6, lacking, lossyClient, patternDigest, runOn, up } from './harness.ts';
+import { patternDigest } from '../../lib/services/byte-pattern.ts';
+import { STACK4, STACK6, lacking, lossyClient, runOn, up } from './harness.ts';
 
 const skip = lacking('nft', 'curl', 'nsenter');
 const BYTES = 3_000_000;

@@ -28,7 +28,8 @@ export function formatRate(bitsPerSecond: number): string {
 function row(label: string, from: number, to: number, bytes: number, tail: string): string {
   const seconds = Math.max(to - from, 1e-6);
   const interval = `${from.toFixed(2).padStart(6)}-${to.toFixed(2).padEnd(6)} sec`;
-  return `[${label.padStart(3)}] ${interval}  ${formatBytes(bytes).padStart(11)}  ${formatRate((bytes * 8) / seconds).padStart(14)}  ${tail}`;
+  const rate = formatRate((bytes * 8) / seconds).padStart(14);
+  return `[${label.padStart(3)}] ${interval}  ${formatBytes(bytes).padStart(11)}  ${rate}  ${tail}`;
 }
 
 function datagramTail(stream: Stream): string {
@@ -56,7 +57,8 @@ export class Report {
       const from = Math.max(this.#lastUs, stream.startUs);
       if (nowUs > from) {
         const tail = omitted ? '(omitted)' : '';
-        this.#lines.push(row(String(stream.id), (from - stream.startUs) / 1e6, (nowUs - stream.startUs) / 1e6, stream.intervalBytes, tail));
+        const [start, end] = [(from - stream.startUs) / 1e6, (nowUs - stream.startUs) / 1e6];
+        this.#lines.push(row(String(stream.id), start, end, stream.intervalBytes, tail));
       }
       stream.intervalBytes = 0;
     }
