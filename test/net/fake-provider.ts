@@ -7,7 +7,9 @@
 import {
   EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EINVAL, ENETUNREACH, ENOTCONN, EPIPE, EPROTONOSUPPORT,
 } from '../../lib/errno.ts';
-import { AF_INET6, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, SHUT_WR, SOCK_STREAM, SOL_SOCKET, SO_ERROR } from '../../lib/socket.ts';
+import {
+  AF_INET6, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, SHUT_WR, SOCK_STREAM, SOL_SOCKET, SO_ERROR,
+} from '../../lib/socket.ts';
 import type { BsdSocket, SocketAddress, SocketProvider, TcpInfo } from '../../lib/socket.ts';
 
 const BUFFER = 65536;
@@ -116,7 +118,9 @@ export class FakeSocket implements BsdSocket {
       this.#tell(POLLERR | POLLHUP | POLLIN | POLLOUT);
       return -EINPROGRESS;
     }
-    const mapped = (end: SocketAddress): SocketAddress => listener.#family === end.family ? end : { ...end, address: `::ffff:${end.address}`, family: 'IPv6' };
+    const mapped = (end: SocketAddress): SocketAddress => {
+      return listener.#family === end.family ? end : { ...end, address: `::ffff:${end.address}`, family: 'IPv6' };
+    };
     this.#remote = { address, port, family: this.#family };
     const peer = new FakeSocket(this.#provider, listener.#family);
     peer.#local = mapped(this.#remote);
@@ -223,7 +227,8 @@ export class FakeSocket implements BsdSocket {
   }
 
   poll(): number {
-    return (this.#available > 0 || this.#eof ? POLLIN : 0) | (this.writable > 0 ? POLLOUT : 0) | (this.#error !== 0 ? POLLERR : 0);
+    const readable = this.#available > 0 || this.#eof;
+    return (readable ? POLLIN : 0) | (this.writable > 0 ? POLLOUT : 0) | (this.#error !== 0 ? POLLERR : 0);
   }
 
   close(): number {

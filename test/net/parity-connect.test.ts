@@ -5,13 +5,17 @@ import type { Socket } from '../../lib/net/net.ts';
 import { attempt, closed, connected, fields, listening, normal, parity, record, turns, until } from './parity.ts';
 import type { Env } from './parity.ts';
 
-const EVENTS = ['lookup', 'connectionAttempt', 'connectionAttemptFailed', 'connect', 'ready', 'end', 'finish', 'timeout', 'error', 'close'];
+const EVENTS = ['lookup', 'connectionAttempt', 'connectionAttemptFailed', 'connect', 'ready', 'end', 'finish', 'timeout',
+  'error', 'close'];
 
 function state(env: Env, socket: Socket, ports: Record<string, number | undefined>): unknown {
-  const { connecting, pending, readyState, destroyed, bytesRead, bytesWritten, bufferSize, localAddress, localPort, localFamily, remoteAddress,
-    remotePort, remoteFamily, timeout, allowHalfOpen, writableHighWaterMark, readableHighWaterMark } = socket;
-  return normal(env, { connecting, pending, readyState, destroyed, bytesRead, bytesWritten, bufferSize, localAddress, localPort,
-    localFamily, remoteAddress, remotePort, remoteFamily, timeout, allowHalfOpen, writableHighWaterMark, readableHighWaterMark, address: socket.address() }, ports);
+  const { connecting, pending, readyState, destroyed, bytesRead, bytesWritten, bufferSize, localAddress, localPort,
+    localFamily, remoteAddress, remotePort, remoteFamily, timeout, allowHalfOpen, writableHighWaterMark, readableHighWaterMark } = socket;
+  return normal(env, {
+    connecting, pending, readyState, destroyed, bytesRead, bytesWritten, bufferSize, localAddress, localPort, localFamily,
+    remoteAddress, remotePort, remoteFamily, timeout, allowHalfOpen, writableHighWaterMark, readableHighWaterMark,
+    address: socket.address(),
+  }, ports);
 }
 
 async function unusedPort(env: Env): Promise<number> {
@@ -65,14 +69,17 @@ parity('an await after error still sees close', async (env) => {
 parity('arguments that are wrong', async (env) => {
   const bad = (options: unknown) => attempt(env, () => new env.client.Socket().connect(options as any));
   return [
-    bad({}), bad({ port: null }), bad({ port: 65536 }), bad({ port: -1 }), bad({ port: 1.5 }), bad({ port: NaN }), bad({ port: 'x1' }), bad({ port: '' }),
+    bad({}), bad({ port: null }), bad({ port: 65536 }), bad({ port: -1 }), bad({ port: 1.5 }), bad({ port: NaN }),
+      bad({ port: 'x1' }), bad({ port: '' }),
     bad({ port: true }), bad({ port: [] }), bad({ port: 1, localAddress: 'nonsense' }), bad({ port: 1, host: 'h', lookup: 1 }),
-    bad({ port: 1, localPort: '5' }), bad({ port: 1, host: 'h', autoSelectFamily: 'yes' }), bad({ port: 1, host: 'h', autoSelectFamilyAttemptTimeout: 0 }),
-    bad({ port: 1, host: 'h', autoSelectFamilyAttemptTimeout: 'x' }), bad({ port: 1, host: 'h', autoSelectFamilyAttemptTimeout: 1.5 }),
+    bad({ port: 1, localPort: '5' }), bad({ port: 1, host: 'h', autoSelectFamily: 'yes' }),
+    ...[0, 'x', 1.5].map((timeout) => bad({ port: 1, host: 'h', autoSelectFamilyAttemptTimeout: timeout })),
     attempt(env, () => (new env.client.Socket() as any).connect()),
-    ...[{ objectMode: true }, { readableObjectMode: true }, { writableObjectMode: true }, { keepAliveInitialDelay: '1' }, { signal: 1 }]
+    ...[{ objectMode: true }, { readableObjectMode: true }, { writableObjectMode: true }, { keepAliveInitialDelay: '1' },
+      { signal: 1 }]
       .map((options) => attempt(env, () => new env.client.Socket(options as any))),
-    ...[['x'], [-1], [NaN], [Infinity], [undefined], [1, 'x'], [0, 5]].map((args) => attempt(env, () => (new env.client.Socket().setTimeout as any)(...args))),
+    ...[['x'], [-1], [NaN], [Infinity], [undefined], [1, 'x'], [0, 5]]
+      .map((args) => attempt(env, () => (new env.client.Socket() as any).setTimeout(...args))),
     attempt(env, () => new env.client.Socket().setTimeout('7' as any)),
     attempt(env, () => new env.client.Socket().setTimeout(-7)),
     attempt(env, () => new env.client.Socket().setTimeout(7, 'f' as any)),
@@ -113,7 +120,10 @@ parity('look-up of a name', async (env) => {
 
 parity('destroyed while the name is looked up', async (env) => {
   let answer: (() => void) | undefined;
-  const socket = env.client.connect({ port: 1, host: 'some.name', lookup: (_host: string, _options: any, done: any) => { answer = () => done(null, [{ address: env.host, family: 4 }]); } });
+  const lookup = (_host: string, _options: unknown, done: any): void => {
+    answer = () => done(null, [{ address: env.host, family: 4 }]);
+  };
+  const socket = env.client.connect({ port: 1, host: 'some.name', lookup });
   const log = record(env, socket, EVENTS);
   socket.write('x', (error: unknown) => log.push(['written', fields(env, error)]));
   socket.end(() => log.push(['ended']));
@@ -133,7 +143,8 @@ parity('several addresses', async (env) => {
     const socket = env.client.connect({
       port: at, host: 'some.name', autoSelectFamily: true,
       lookup: (_host: string, _options: any, done: any) => done(null, [
-        { address: env.otherHost, family: 4 }, { address: env.otherHost, family: 4 }, { address: 'junk', family: 6 }, { address: env.host, family: 4 }]),
+        { address: env.otherHost, family: 4 }, { address: env.otherHost, family: 4 }, { address: 'junk', family: 6 },
+          { address: env.host, family: 4 }]),
     });
     const log: unknown[] = [];
     record(env, socket, EVENTS, log, '', { PORT: at });

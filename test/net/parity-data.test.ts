@@ -37,8 +37,9 @@ parity('one write of megabytes', async (env) => {
   const { client, peer, close } = await connected(env);
   const digest = createHash('sha1');
   peer.on('data', (chunk: Buffer) => digest.update(chunk));
-  const log: unknown[] = [client.write(megabytes, (error: unknown) => log.push(['written', error ?? null, client.writableLength])), client.writableLength,
-    client.bytesWritten, client.writableNeedDrain];
+  const log: unknown[] = [];
+  const whole = client.write(megabytes, (error: unknown) => log.push(['written', error ?? null, client.writableLength]));
+  log.push(whole, client.writableLength, client.bytesWritten, client.writableNeedDrain);
   record(env, client, ['drain'], log);
   await once(client, 'drain');
   await until(() => peer.bytesRead === megabytes.length);
@@ -218,7 +219,8 @@ parity('pipeline', async (env) => {
   const chunks: Buffer[] = [];
   const sink = new Writable({ write: (chunk, _encoding, done) => { chunks.push(chunk); done(); } });
   const [sent] = await Promise.all([
-    pipeline(Readable.from([Buffer.from('a'), Buffer.from('b')]), client).then(() => 'sent', (error: unknown) => fields(env, error)),
+    pipeline(Readable.from([Buffer.from('a'), Buffer.from('b')]), client)
+      .then(() => 'sent', (error: unknown) => fields(env, error)),
     pipeline(peer, sink),
   ]);
   const result = [sent, Buffer.concat(chunks).toString()];
@@ -268,7 +270,10 @@ parity('written after the peer has ended', async (env) => {
   record(env, client, ['error', 'close'], log);
   const gone = closed(client);
   client.on('end', () => {
-    process.nextTick(() => process.nextTick(() => log.push(client.write('late', (error: unknown) => log.push(['written', fields(env, error)])))));
+    const late = (): void => {
+      log.push(client.write('late', (error: unknown) => log.push(['written', fields(env, error)])));
+    };
+    process.nextTick(() => process.nextTick(late));
   });
   client.resume();
   peer.end();
@@ -330,7 +335,10 @@ for (const how of ['buffer', 'function'] as const) {
 parity('onread: pause() and resume()', async (env) => {
   const { server, port } = await listening(env, {});
   let text = '';
-  const socket = env.client.connect({ port, host: env.host, onread: { buffer: Buffer.alloc(64), callback: (n: number, buffer: Uint8Array) => { text += Buffer.from(buffer.subarray(0, n)); } } });
+  const callback = (n: number, buffer: Uint8Array): void => {
+    text += Buffer.from(buffer.subarray(0, n));
+  };
+  const socket = env.client.connect({ port, host: env.host, onread: { buffer: Buffer.alloc(64), callback } });
   const [[peer]] = await Promise.all([once(server, 'connection') as Promise<[Socket]>, once(socket, 'connect')]);
   peer.write('a');
   await until(() => text === 'a');

@@ -9,10 +9,14 @@ const EVENTS = ['listening', 'error', 'close'];
 parity('listen: forms and address()', async (env) => {
   const log: unknown[] = [];
   const forms: ((server: Server) => unknown)[] = [
-    (server) => server.listen(0, env.host), (server) => server.listen({ port: 0, host: env.host }), (server) => server.listen(0, env.host, 5),
-    (server) => server.listen('0', env.host, 5, () => log.push('listener')), (server) => server.listen({ port: '0', host: env.host, backlog: 3 }, () => log.push('listener')),
-    (server) => server.listen(), (server) => server.listen(() => log.push('listener')), (server) => server.listen(0), (server) => server.listen(null),
-    (server) => server.listen({ port: undefined }), (server) => server.listen(0, () => log.push('listener')), (server) => server.listen(0, 7),
+    (server) => server.listen(0, env.host), (server) => server.listen({ port: 0, host: env.host }),
+      (server) => server.listen(0, env.host, 5),
+    (server) => server.listen('0', env.host, 5, () => log.push('listener')),
+    (server) => server.listen({ port: '0', host: env.host, backlog: 3 }, () => log.push('listener')),
+    (server) => server.listen(), (server) => server.listen(() => log.push('listener')), (server) => server.listen(0),
+      (server) => server.listen(null),
+    (server) => server.listen({ port: undefined }), (server) => server.listen(0, () => log.push('listener')),
+      (server) => server.listen(0, 7),
   ];
   for (const form of forms) {
     const server = env.server.createServer();
@@ -30,10 +34,12 @@ parity('listen: forms and address()', async (env) => {
 parity('listen: arguments that are wrong', async (env) => {
   const listen = (...args: unknown[]): unknown => attempt(env, () => (env.server.createServer().listen as any)(...args));
   return [
-    listen({}), listen({ port: -1 }), listen({ port: 65536 }), listen(65536), listen(-1), listen({ port: 'x' }), listen({ port: true }), listen({ host: env.host }),
+    listen({}), listen({ port: -1 }), listen({ port: 65536 }), listen(65536), listen(-1), listen({ port: 'x' }),
+      listen({ port: true }), listen({ host: env.host }),
     listen(1.5), listen({ port: NaN }), listen(true), listen({ port: 0, host: env.host, signal: 5 }),
     attempt(env, () => env.server.createServer('x' as any)), attempt(env, () => env.server.createServer(5 as any)),
-    attempt(env, () => env.server.createServer({ keepAliveInitialDelay: 'x' } as any)), attempt(env, () => env.server.createServer({ highWaterMark: 'x' } as any)),
+    attempt(env, () => env.server.createServer({ keepAliveInitialDelay: 'x' } as any)),
+    attempt(env, () => env.server.createServer({ highWaterMark: 'x' } as any)),
   ];
 });
 
@@ -186,8 +192,11 @@ parity('pauseOnConnect', async (env) => {
 });
 
 parity('options reach accepted sockets', async (env) => {
-  const { server, peer, close } = await connected(env, { server: { allowHalfOpen: true, highWaterMark: 1234, noDelay: true, keepAlive: true, keepAliveInitialDelay: 5500 } });
-  const log = [peer.allowHalfOpen, peer.readableHighWaterMark, peer.writableHighWaterMark, server.allowHalfOpen, (server as any).noDelay,
+  const { server, peer, close } = await connected(env, {
+    server: { allowHalfOpen: true, highWaterMark: 1234, noDelay: true, keepAlive: true, keepAliveInitialDelay: 5500 },
+  });
+  const log = [peer.allowHalfOpen, peer.readableHighWaterMark, peer.writableHighWaterMark, server.allowHalfOpen,
+    (server as any).noDelay,
     (server as any).keepAlive, (server as any).keepAliveInitialDelay, (server as any).highWaterMark, server.maxConnections];
   await close();
   return log;
@@ -215,9 +224,12 @@ parity('chaining and defaults', async (env) => {
   const server = env.server.createServer();
   const socket = new env.client.Socket();
   return [
-    server.ref() === server, server.unref() === server, socket.ref() === socket, socket.unref() === socket, socket.setNoDelay() === socket,
-    socket.setKeepAlive(true, 1000) === socket, socket.setTimeout(0) === socket, socket.pause() === socket, socket.resume() === socket,
-    socket.timeout, socket.connecting, server.listening, server.maxConnections, (server as any)._connections, (server as any).highWaterMark,
+    server.ref() === server, server.unref() === server, socket.ref() === socket, socket.unref() === socket,
+      socket.setNoDelay() === socket,
+    socket.setKeepAlive(true, 1000) === socket, socket.setTimeout(0) === socket, socket.pause() === socket,
+      socket.resume() === socket,
+    socket.timeout, socket.connecting, server.listening, server.maxConnections, (server as any)._connections,
+      (server as any).highWaterMark,
     env.client.isIP('::1'), env.client.isIPv4('1.2.3.4'), env.client.isIPv6('1.2.3.4'), env.client.getDefaultAutoSelectFamily(),
     env.client.getDefaultAutoSelectFamilyAttemptTimeout(), typeof env.client.BlockList, typeof env.client.SocketAddress,
     socket instanceof env.client.Stream, server instanceof env.server.Server,

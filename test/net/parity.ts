@@ -31,7 +31,11 @@ export interface Env {
 
 function nodeEnv(): Env {
   const net = nodeNet as unknown as Net;
-  return { name: 'node:net', server: net, client: net, host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77', otherHost: '127.0.0.9', close: async () => {} };
+  return {
+    name: 'node:net', server: net, client: net,
+    host: '127.0.0.1', clientHost: '127.0.0.1', foreignHost: '203.0.113.77', otherHost: '127.0.0.9',
+    close: async () => {},
+  };
 }
 
 function fakeEnv(synchronous: boolean): Env {
@@ -56,7 +60,8 @@ function stacksEnv(): Env {
   const client = createStack({ link: a, addresses: ['10.1.0.1/24'] });
   const server = createStack({ link: b, addresses: ['10.1.0.2/24', '10.1.0.9/24'] });
   return {
-    name: 'two stacks', server: server.net, client: client.net, host: '10.1.0.2', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
+    name: 'two stacks', server: server.net, client: client.net,
+    host: '10.1.0.2', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
     close: async () => {
       await Promise.all([closeStack(client), closeStack(server)]);
     },
@@ -68,7 +73,8 @@ function loopbackEnv(): Env {
   const [link, other] = createMemoryPair();
   const stack = createStack({ link, addresses: ['10.1.0.1/24', '10.1.0.9/24'] });
   return {
-    name: 'one stack', server: stack.net, client: stack.net, host: '10.1.0.1', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
+    name: 'one stack', server: stack.net, client: stack.net,
+    host: '10.1.0.1', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
     close: async () => {
       await closeStack(stack);
       other.close();
@@ -112,7 +118,8 @@ export function normal(env: Env, value: unknown, ports: Ports = {}): unknown {
     for (const [name, port] of Object.entries(ports)) {
       if (port !== undefined) value = (value as string).replaceAll(new RegExp(`\\b${port}\\b`, 'g'), name);
     }
-    return (value as string).replaceAll(env.foreignHost, 'FOREIGN').replaceAll(env.otherHost, 'OTHER').replaceAll(env.host, 'HOST').replaceAll(env.clientHost, 'HOST');
+    return (value as string).replaceAll(env.foreignHost, 'FOREIGN').replaceAll(env.otherHost, 'OTHER')
+      .replaceAll(env.host, 'HOST').replaceAll(env.clientHost, 'HOST');
   }
   if (value instanceof Error) return fields(env, value, ports);
   if (Buffer.isBuffer(value)) return normal(env, value.toString(), ports);
@@ -132,7 +139,9 @@ export function fields(env: Env, error: any, ports: Ports = {}): unknown {
 }
 
 /** Records what happens to an emitter, in order. */
-export function record(env: Env, emitter: EventEmitter, names: string[], log: unknown[] = [], prefix = '', ports: Ports = {}): unknown[] {
+export function record(
+  env: Env, emitter: EventEmitter, names: string[], log: unknown[] = [], prefix = '', ports: Ports = {},
+): unknown[] {
   for (const name of names) {
     emitter.on(name, (...args: unknown[]) => {
       log.push(normal(env, [prefix + name, ...args], ports));
@@ -151,15 +160,26 @@ export function attempt(env: Env, call: () => unknown): unknown {
   }
 }
 
-export async function listening(env: Env, options: any, listener?: (socket: Socket) => void): Promise<{ server: Server; port: number }> {
+export async function listening(
+  env: Env, options: any, listener?: (socket: Socket) => void,
+): Promise<{ server: Server; port: number }> {
   const server = env.server.createServer(options, listener);
   server.listen(0, env.host);
   await once(server, 'listening');
   return { server, port: server.address()!.port };
 }
 
+export interface Connected {
+  server: Server;
+  port: number;
+  client: Socket;
+  /** The accepted end. */
+  peer: Socket;
+  close(): Promise<void>;
+}
+
 /** A server and one connection to it. */
-export async function connected(env: Env, options: { server?: any; client?: any } = {}): Promise<{ server: Server; port: number; client: Socket; peer: Socket; close(): Promise<void> }> {
+export async function connected(env: Env, options: { server?: any; client?: any } = {}): Promise<Connected> {
   const { server, port } = await listening(env, options.server);
   const client = env.client.connect({ port, host: env.host, ...options.client });
   const [[peer]] = await Promise.all([once(server, 'connection') as Promise<[Socket]>, once(client, 'connect')]);

@@ -96,7 +96,8 @@ void t.test('http: many at once', async (t) => {
   const web = http.createServer(echo);
   const { client, port } = await withServer(t, (socket) => web.emit('connection', socket));
   const agent = agentOf(client, { keepAlive: true, maxSockets: 16 });
-  const bodies = await Promise.all(Array.from({ length: 100 }, (_, i) => request({ host: HOST, port, path: '/', method: 'POST', agent }, Buffer.alloc(i * 100, i))));
+  const post = (data: Buffer) => request({ host: HOST, port, path: '/', method: 'POST', agent }, data);
+  const bodies = await Promise.all(Array.from({ length: 100 }, (_, i) => post(Buffer.alloc(i * 100, i))));
   t.ok(bodies.every(({ body }, i) => body.equals(Buffer.alloc(i * 100, i))));
   agent.destroy();
 });
@@ -110,7 +111,9 @@ void t.test('http: refused, reset in the middle, timeout, abort', async (t) => {
   });
   const { client, port } = await withServer(t, (socket) => web.emit('connection', socket));
   const agent = agentOf(client);
-  await t.rejects(request({ host: HOST, port: 1, agent }), { code: 'ECONNREFUSED', message: `connect ECONNREFUSED ${HOST}:1`, address: HOST, port: 1 });
+  await t.rejects(request({ host: HOST, port: 1, agent }), {
+    code: 'ECONNREFUSED', message: `connect ECONNREFUSED ${HOST}:1`, address: HOST, port: 1,
+  });
   await t.rejects(request({ host: HOST, port, path: '/reset', agent }), { code: 'ECONNRESET' });
   const slow = http.request({ host: HOST, port, path: '/never', agent, timeout: 50 });
   slow.end();
@@ -162,8 +165,10 @@ void t.test('http2', async (t) => {
 function makeCertificate(): { key: Buffer; cert: Buffer } | null {
   const dir = mkdtempSync(join(tmpdir(), 'tcpu-tls-'));
   try {
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=test',
-      '-addext', `subjectAltName=IP:${HOST},DNS:test`, '-keyout', join(dir, 'key'), '-out', join(dir, 'cert')], { stdio: 'pipe', timeout: 20_000 });
+    execFileSync('openssl', [
+      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=test',
+      '-addext', `subjectAltName=IP:${HOST},DNS:test`, '-keyout', join(dir, 'key'), '-out', join(dir, 'cert'),
+    ], { stdio: 'pipe', timeout: 20_000 });
     return { key: readFileSync(join(dir, 'key')), cert: readFileSync(join(dir, 'cert')) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
@@ -216,9 +221,12 @@ void t.test('https: tls.Server by emit, https.Agent by createConnection', needsO
   const web = https.createServer(pair!, echo);
   const { client, port } = await withServer(t, (socket) => web.emit('connection', socket));
   const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
-  (agent as any).createConnection = (options: any) => tls.connect({ ...options, socket: client.connect({ port: options.port, host: options.host }) });
+  (agent as any).createConnection = (options: any) => {
+    return tls.connect({ ...options, socket: client.connect({ port: options.port, host: options.host }) });
+  };
   for (let i = 0; i < 3; i++) {
-    const got = await request({ protocol: 'https:', host: HOST, port, path: '/body', agent, ca: pair!.cert, servername: 'test' } as any);
+    const options: any = { protocol: 'https:', host: HOST, port, path: '/body', agent, ca: pair!.cert, servername: 'test' };
+    const got = await request(options);
     t.ok(got.body.equals(body));
   }
   agent.destroy();

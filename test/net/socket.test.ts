@@ -1,4 +1,7 @@
-/** What node:net has no counterpart for, or loopback cannot show: options at the low-level socket, contexts, failing listeners, types. */
+/**
+ * What node:net has no counterpart for, or loopback cannot show: options at the low-level socket, contexts, failing
+ * listeners, types.
+ */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
@@ -9,7 +12,8 @@ import { createNet } from '../../lib/net/net.ts';
 import type { Net, Socket } from '../../lib/net/net.ts';
 import { createStack } from '../../lib/stack.ts';
 import {
-  IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, MSG_MORE, SOL_SOCKET, SO_KEEPALIVE, SO_REUSEADDR, SO_REUSEPORT, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY,
+  IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, MSG_MORE, SOL_SOCKET, SO_KEEPALIVE, SO_REUSEADDR, SO_REUSEPORT, TCP_KEEPCNT,
+  TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY,
 } from '../../lib/socket.ts';
 import { FakeProvider } from './fake-provider.ts';
 import type { FakeSocket } from './fake-provider.ts';
@@ -47,7 +51,8 @@ void t.test('types: a socket can stand where node:net asks for one', async (t) =
 void t.test('noDelay and keepAlive reach the low-level socket, remembered or at once', async (t) => {
   const net = createNet(new FakeProvider());
   const { client, peer, close } = await pair(net, {
-    client: { noDelay: true, keepAlive: true, keepAliveInitialDelay: 7999 }, server: { noDelay: true, keepAlive: true, keepAliveInitialDelay: 3000 },
+    client: { noDelay: true, keepAlive: true, keepAliveInitialDelay: 7999 },
+    server: { noDelay: true, keepAlive: true, keepAliveInitialDelay: 3000 },
   });
   for (const [socket, idle] of [[client, 7], [peer, 3]] as const) {
     t.equal(option(socket, IPPROTO_TCP, TCP_NODELAY), 1);
@@ -111,7 +116,8 @@ void t.test('unreachable at once: the near end is shown', async (t) => {
   const net = createNet(new FakeProvider());
   const socket = net.connect(80, '203.0.113.9');
   const [error] = await once(socket, 'error');
-  t.match(error, { message: 'connect ENETUNREACH 203.0.113.9:80 - Local (0.0.0.0:0)', code: 'ENETUNREACH', errno: -101, address: '203.0.113.9', port: 80 });
+  t.equal(error.message, 'connect ENETUNREACH 203.0.113.9:80 - Local (0.0.0.0:0)');
+  t.match(error, { code: 'ENETUNREACH', errno: -101, syscall: 'connect', address: '203.0.113.9', port: 80 });
 });
 
 void t.test('several addresses: one that is silent is given up after its time', async (t) => {
@@ -125,7 +131,9 @@ void t.test('several addresses: one that is silent is given up after its time', 
     { address: '198.51.100.1', family: 4 }, { address: '127.0.0.1', family: 4 }, { address: '2001:db8::1', family: 6 }]);
   const socket = net.connect({ port, host: 'name', lookup, autoSelectFamilyAttemptTimeout: 15 });
   const log: unknown[] = [];
-  for (const name of ['connectionAttempt', 'connectionAttemptTimeout', 'connectionAttemptFailed', 'connect']) socket.on(name, (...args) => log.push([name, ...args]));
+  for (const name of ['connectionAttempt', 'connectionAttemptTimeout', 'connectionAttemptFailed', 'connect']) {
+    socket.on(name, (...args) => log.push([name, ...args]));
+  }
   await once(socket, 'connect');
   t.same(log, [
     ['connectionAttempt', '198.51.100.1', port, 4], ['connectionAttemptTimeout', '198.51.100.1', port, 4],
@@ -138,7 +146,9 @@ void t.test('several addresses: one that is silent is given up after its time', 
   const none = net.connect({ port: 9, host: 'name', lookup, autoSelectFamilyAttemptTimeout: 10 });
   const [error] = await once(none, 'error');
   t.match(error, { name: 'AggregateError', code: 'ETIMEDOUT', errors: [
-    { message: 'connect ETIMEDOUT 198.51.100.1:9' }, { message: 'connect ETIMEDOUT 2001:db8::1:9' }, { message: 'connect ECONNREFUSED 127.0.0.1:9' }] });
+    { message: 'connect ETIMEDOUT 198.51.100.1:9' }, { message: 'connect ETIMEDOUT 2001:db8::1:9' },
+    { message: 'connect ECONNREFUSED 127.0.0.1:9' },
+  ] });
   await until(() => provider.open === 1 || provider.open === 0);
 });
 
@@ -164,15 +174,20 @@ void t.test('listeners run in the async context in which the socket was made', a
     socket.resume();
   }).listen(0, '127.0.0.1'));
   await once(server, 'listening');
-  const client = storage.run('client', () => net.connect(server.address()!.port, '127.0.0.1', () => seen.push(['connect', storage.getStore()])));
+  const { port } = server.address()!;
+  const client = storage.run('client', () => {
+    return net.connect(port, '127.0.0.1', () => seen.push(['connect', storage.getStore()]));
+  });
   client.on('finish', () => seen.push(['finish', storage.getStore()]));
   client.on('close', () => seen.push(['client close', storage.getStore()]));
   client.resume();
   client.end('x');
   await closed(client);
   await until(() => seen.length === 6);
-  t.same(new Map(seen as [string, unknown][]), new Map([['connection', 'server'], ['connect', 'client'], ['server data', 'server'], ['finish', 'client'],
-    ['client close', 'client'], ['server close', 'server']]));
+  t.same(new Map(seen as [string, unknown][]), new Map([
+    ['connection', 'server'], ['connect', 'client'], ['server data', 'server'], ['finish', 'client'],
+    ['client close', 'client'], ['server close', 'server'],
+  ]));
   server.close();
 });
 
