@@ -155,8 +155,8 @@ function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
   if (!tcb.sndbufLocked) tuneSendBuffer(tcb);
   if (tcb.sndUna === tcb.sndNxt) tcb.rexmtAt = 0;
   else {
-    armRetransmit(tcb);
     tcb.unackedSinceMs = home.nowMs;
+    armRetransmit(tcb);
   }
   home.pend(tcb);
 }

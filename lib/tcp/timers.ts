@@ -14,6 +14,12 @@ import type { Tcb } from './tcb.ts';
 import { abortWith, dropSilently } from './user.ts';
 
 
+/** The user's timeout is looked at when a timer fires, so that one must not fire later. */
+function untilUserTimeout(tcb: Tcb, ms: number): number {
+  if (tcb.userTimeoutMs === 0) return ms;
+  return Math.min(ms, Math.max(tcb.userTimeoutMs - ((tcb.home.nowMs - tcb.unackedSinceMs) | 0), 1));
+}
+
 /** A deadline `ms` from now; never 0, which means off. */
 export function deadline(tcb: Tcb, ms: number): number {
   return (tcb.home.nowMs + ms) | 0 || 1;
@@ -25,7 +31,7 @@ export function deadline(tcb: Tcb, ms: number): number {
  * retransmits the oldest, or the SYN, and doubles the timeout.
  */
 export function armRetransmit(tcb: Tcb): void {
-  tcb.rexmtAt = deadline(tcb, currentRto(tcb));
+  tcb.rexmtAt = deadline(tcb, untilUserTimeout(tcb, currentRto(tcb)));
   tcb.home.arm(tcb, tcb.rexmtAt);
 }
 
@@ -36,7 +42,8 @@ export function armRetransmit(tcb: Tcb): void {
  */
 export function armPersist(tcb: Tcb): void {
   const ms = Math.min(tcb.rtoMs * 2 ** Math.min(tcb.persistShift, 16), 60_000);
-  tcb.persistAt = deadline(tcb, ms);
+  if (tcb.persistShift === 0) tcb.unackedSinceMs = tcb.home.nowMs;
+  tcb.persistAt = deadline(tcb, untilUserTimeout(tcb, ms));
   tcb.home.arm(tcb, tcb.persistAt);
 }
 

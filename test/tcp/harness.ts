@@ -434,6 +434,11 @@ export class Harness {
     }
   }
 
+  /** Takes the next segment, whatever it is. */
+  take1(): Out | undefined {
+    return this.out.shift();
+  }
+
   /** Takes all that came out. */
   take(): Out[] {
     return this.out.splice(0);
