@@ -464,6 +464,18 @@ export class TcpHost implements TcpHome, Transport {
 
   // ------------------------------------------------------------------------------------- turns
 
+  /**
+   * Data piles up for `tcb` while a turn goes on: it leaves already now, while the caches hold it. What
+   * has come in is settled first, since the segments acknowledge it.
+   */
+  sendEarly(tcb: Tcb): void {
+    const tx = this.ip.tx;
+    if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) return;
+    settle(tcb);
+    tcpOutput(tcb);
+    this.#flush();
+  }
+
   /** A `send` found no memory: POLLOUT is told when there is some again. */
   starve(tcb: Tcb): void {
     this.#starved.add(tcb);

@@ -23,10 +23,13 @@ import { armKeepalive } from '../tcp/timers.ts';
 import { updateSndMss } from '../tcp/output.ts';
 import { formatAddress, isMapped, MAPPED, parseAddress } from '../wire/address.ts';
 import type { AddressWords } from '../wire/address.ts';
+import { seqDiff } from '../wire/seq.ts';
 import type { PortUser } from './ports.ts';
 import type { TcpHost } from './tcp-host.ts';
 import { TcpListener } from './tcp-listener.ts';
 
+/** Queued bytes that do not wait for the end of the turn. */
+const EARLY_BYTES = 128 << 10;
 const LOOPBACK_V4 = 0x7f000001;
 
 /** Options set before there is a TCB, and handed on by a listener. */
@@ -254,6 +257,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     const room = tcb.sndbufLimit - tcb.sndQueued;
     host.turn.enter();
     const taken = queueData(tcb, from, offset, length, (flags & MSG_MORE) !== 0, (flags & MSG_OOB) !== 0);
+    if (seqDiff(tcb.sndEnd, tcb.sndNxt) >= EARLY_BYTES) host.sendEarly(tcb);
     host.turn.leave();
     if (taken < length) {
       tcb.wantWrite = true;

@@ -136,7 +136,9 @@ export class TimingWheel {
       if ((this.#occupied[slot >> 5]! & (1 << (slot & 31))) !== 0) return n;
       if (n >= toCascade && this.#anyAbove()) return toCascade;
     }
-    // Nothing in the lowest level: the next slot of a higher level that is occupied.
+    // Nothing in the lowest level: the next slot of a higher level that is occupied. A far level may come
+    // first: what it holds was put there long ago.
+    let soonest = HORIZON_MS;
     for (let level = 1; level < LEVELS; level++) {
       const shift = level * SLOT_BITS;
       const base = this.#nowMs >>> shift;
@@ -144,11 +146,12 @@ export class TimingWheel {
         const slot = level * SLOTS + ((base + n) & SLOT_MASK);
         if ((this.#occupied[slot >> 5]! & (1 << (slot & 31))) !== 0) {
           const at = ((base + n) << shift) | 0;
-          return Math.max((at - this.#nowMs) | 0, 1);
+          soonest = Math.min(soonest, Math.max((at - this.#nowMs) | 0, 1));
+          break;
         }
       }
     }
-    return 1;
+    return soonest;
   }
 
   #anyAbove(): boolean {

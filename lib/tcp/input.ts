@@ -29,6 +29,8 @@ import { abortWith, dropSilently, enterTimeWait, finish } from './user.ts';
 const TS_RECENT_LIFE_MS = 24 * 86_400_000;
 /** Flags that header prediction does not know. */
 const UNUSUAL = SYN | FIN | RST | URG;
+/** Delivery is measured over this time at least, µs. */
+const DELIVERY_US = 10_000;
 /** Duplicate ACKs that one batch can cause. */
 const MAX_GAP_ACKS = 16;
 /** Full-sized segments that are worth counting as such begin here. */
@@ -161,10 +163,25 @@ function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
   home.pend(tcb);
 }
 
-/** Twice the congestion window fits, so that the application keeps ahead of the ACKs. */
+/**
+ * The send buffer grows to what the path can hold, so that the application keeps ahead of the ACKs:
+ * twice what is delivered in the least round trip, or four times when it was measured over no more than
+ * one, since slow start may double it meanwhile; and no more than twice the congestion window. The window alone is no measure: on a path
+ * without loss it grows for ever, and a buffer of megabytes only waits, out of cache, in the peer's queue.
+ */
 function tuneSendBuffer(tcb: Tcb): void {
-  const wanted = Math.min(2 * tcb.cwnd, tcb.home.config.sndbufMax);
-  if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = wanted;
+  const most = Math.min(2 * tcb.cwnd, tcb.home.config.sndbufMax);
+  if (most <= tcb.sndbufLimit || tcb.minRttUs === 0) return;
+  const nowUs = tcb.home.nowUs;
+  const elapsedUs = (nowUs - tcb.deliveredUs) | 0;
+  if (elapsedUs >= 0 && elapsedUs < Math.max(tcb.minRttUs, DELIVERY_US)) return;
+  const delivered = seqDiff(tcb.sndUna, tcb.deliveredSeq);
+  tcb.deliveredUs = nowUs;
+  tcb.deliveredSeq = tcb.sndUna;
+  if (elapsedUs <= 0 || elapsedUs > 4 * tcb.srttUs + DELIVERY_US * 4) return;
+  const factor = 2 + 2 * Math.min(tcb.minRttUs / elapsedUs, 1);
+  const wanted = Math.min(factor * (delivered / elapsedUs) * tcb.minRttUs, most);
+  if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = Math.floor(wanted);
 }
 
 // ---------------------------------------------------------------------------------------- SYN-SENT

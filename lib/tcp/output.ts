@@ -17,7 +17,7 @@ import {
 } from '../wire/tcp.ts';
 import { synOptionsLength, writeSack, writeSynOptions, writeTimestamps } from '../wire/tcp-options.ts';
 import { initialWindow } from './congestion/newreno.ts';
-import { sackBlocks, windowEdge, windowUpdateDue } from './receive.ts';
+import { sackBlocks, settle, windowEdge, windowUpdateDue } from './receive.ts';
 import { retransmitLost } from './recovery.ts';
 import {
   CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, LAST_ACK, LISTEN, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
@@ -195,6 +195,8 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
   const home = tcb.home;
   const ip = home.ip;
   const tx = ip.tx;
+  // What is lent may be given up while it is not acknowledged: not after this.
+  if (tcb.rcvLent > 0) settle(tcb);
   if (length > 0 && tx.pieceRoom < PIECES_NEEDED) {
     home.pend(tcb);
     return false;

@@ -3,11 +3,17 @@
 import type { Tcb } from './tcb.ts';
 
 const G_US = 1000;
+/** The least round trip is forgotten after this time, as in Linux (tcp_min_rtt_wlen). */
+const MIN_RTT_LIFE_MS = 300_000;
 
 /** Takes a measurement of a segment that was sent once only (Karn's algorithm, section 3). */
 export function sampleRtt(tcb: Tcb, rttUs: number): void {
   if (rttUs < 1) rttUs = 1;
-  if (tcb.minRttUs === 0 || rttUs < tcb.minRttUs) tcb.minRttUs = rttUs;
+  const nowMs = tcb.home.nowMs;
+  if (tcb.minRttUs === 0 || rttUs <= tcb.minRttUs || ((nowMs - tcb.minRttMs) | 0) > MIN_RTT_LIFE_MS) {
+    tcb.minRttUs = rttUs;
+    tcb.minRttMs = nowMs;
+  }
   if (tcb.srttUs === 0) {
     // (2.2)
     tcb.srttUs = rttUs;

@@ -151,7 +151,9 @@ export class Tcb {
   /** 0 before the first sample. */
   srttUs = 0;
   rttvarUs = 0;
+  /** Least sample of the last minutes, and when it was taken (ms). */
   minRttUs = 0;
+  minRttMs = 0;
   rtoMs: number;
   /** Doublings of the RTO since the last new ACK. */
   backoff = 0;
@@ -225,6 +227,10 @@ export class Tcb {
   /** Errno to report, and the soft one (ICMP) to report if the connection fails. */
   error = 0;
   softError = 0;
+
+  // ---- send buffer tuning: start of the measurement of what is delivered ----
+  deliveredUs = 0;
+  deliveredSeq = 0 as Seq;
 
   // ---- receive buffer tuning ----
   /** Start of the measurement: time (int32 µs), and what had been read by then. */
