@@ -7,7 +7,7 @@ import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP } from '../socket.ts';
 import { seqAdd } from '../wire/seq.ts';
 import { MAX_WINDOW_SCALE } from '../wire/tcp.ts';
 import { takeSyn } from './input.ts';
-import { sendReset, sendSyn, startSequence } from './output.ts';
+import { sendAck, sendReset, sendSyn, startSequence } from './output.ts';
 import type { Segment } from './segment.ts';
 import {
   CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
@@ -132,6 +132,8 @@ export function closeTcb(tcb: Tcb): void {
 
 /** ABORT (3.10.5): RST, unless both FINs are out already, and everything is forgotten. */
 export function abortTcb(tcb: Tcb): void {
+  // The peer learns that it was connected before it learns that this is over.
+  if (tcb.ackNow && tcb.state >= ESTABLISHED) sendAck(tcb);
   const state = tcb.state;
   tcb.owner = null;
   tcb.orphan = true;
