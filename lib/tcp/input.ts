@@ -27,6 +27,8 @@ import { abortWith, dropSilently, enterTimeWait, finish } from './user.ts';
 
 /** TS.Recent older than this is not believed (RFC 7323 5.5): 24 days, ms. */
 const TS_RECENT_LIFE_MS = 24 * 86_400_000;
+/** Least time between two answers to pure ACKs that make no sense, ms: less than any probe's. */
+const STRAY_MS = 100;
 /** Flags that header prediction does not know. */
 const UNUSUAL = SYN | FIN | RST | URG;
 /** Delivery is measured over this time at least, µs. */
@@ -291,11 +293,11 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
   const flags = segment.flags;
 
   // PAWS (RFC 7323 5.3): R1. RST is exempt.
-  if (tcb.timestamps && segment.hasTimestamps && (flags & RST) === 0 && ((segment.tsVal - tcb.tsRecent) | 0) < 0
-    && ((home.nowMs - tcb.tsRecentMs) | 0) < TS_RECENT_LIFE_MS && tcb.tsRecentMs !== 0) {
+  const older = tcb.timestamps && segment.hasTimestamps && ((segment.tsVal - tcb.tsRecent) | 0) < 0
+    && ((home.nowMs - tcb.tsRecentMs) >>> 0) < TS_RECENT_LIFE_MS;
+  if (older && (flags & RST) === 0) {
     home.counters.PawsDrops++;
-    tcb.ackNow = true;
-    home.pend(tcb);
+    answerStray(tcb, segment);
     return;
   }
 
@@ -330,13 +332,11 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
     } else if (tcb.state >= ESTABLISHED && offset < 0) {
       tcb.lastRecvMs = home.nowMs;
     }
-    tcb.ackNow = true;
-    home.pend(tcb);
+    answerStray(tcb, segment);
     return;
   }
   // RFC 7323 5.3 R3, by the rule of 4.3: what covers Last.ACK.sent brings the timestamp to echo.
-  if (tcb.timestamps && segment.hasTimestamps && seqLeq(segment.seq, tcb.lastAckSent) && (flags & RST) === 0
-    && ((segment.tsVal - tcb.tsRecent) | 0) >= 0) {
+  if (tcb.timestamps && segment.hasTimestamps && seqLeq(segment.seq, tcb.lastAckSent) && (flags & RST) === 0 && !older) {
     tcb.tsRecent = segment.tsVal;
     tcb.tsRecentMs = home.nowMs;
   }
@@ -400,6 +400,20 @@ function challengeAck(tcb: Tcb): void {
   }
   tcb.challenges++;
   home.counters.ChallengeAcks++;
+  tcb.ackNow = true;
+  home.pend(tcb);
+}
+
+/**
+ * Acknowledges what was not taken. Two ends that disagree would answer each other's pure ACKs without
+ * end, so those are answered now and then only (as Linux's tcp_invalid_ratelimit has it); data always.
+ */
+function answerStray(tcb: Tcb, segment: Segment): void {
+  const home = tcb.home;
+  if (segment.segLen === 0) {
+    if (tcb.strayMs !== 0 && ((home.nowMs - tcb.strayMs) >>> 0) < STRAY_MS) return;
+    tcb.strayMs = home.nowMs || 1;
+  }
   tcb.ackNow = true;
   home.pend(tcb);
 }

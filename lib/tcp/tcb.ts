@@ -241,6 +241,8 @@ export class Tcb {
   // ---- challenge ACKs: tokens of this second ----
   challengeMs = 0;
   challenges = 0;
+  /** When an ACK that made no sense was answered last; 0: never. */
+  strayMs = 0;
 
   // ---- figures ----
   bytesSent = 0;
