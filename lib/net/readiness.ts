@@ -15,9 +15,11 @@ import { POLLIN } from '../socket.ts';
 
 /** A `Socket` or `Server` that low-level events go to. */
 export interface ReadyTarget {
+  /** @internal */
   _resource: AsyncResource;
-  /** Events that wait for the check phase; 0 when there are none. */
+  /** Events that wait for the check phase; 0 when there are none. @internal */
   _deferred: number;
+  /** @internal */
   _ready(events: number): void;
 }
 
