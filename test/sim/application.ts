@@ -21,8 +21,6 @@ const NOISE = ((): Buffer => {
   return bytes;
 })();
 
-const scratch = Buffer.alloc(PERIOD);
-
 /** Where in the noise byte `position` of stream `stream` stands. */
 function place(stream: number, position: number): number {
   return (stream * 9973 + position) % PERIOD;
@@ -54,11 +52,16 @@ export class Application {
   readonly #clock: Clock;
   readonly #writeAlarm: Alarm;
   readonly #readAlarm: Alarm;
+  /** Its own: a call may end a turn of the stack, in which others read. */
+  readonly #scratch: Buffer;
   #socket: BsdSocket | null = null;
   /** The clock will wake the writer, the reader. */
   #writeWaits = false;
   #readWaits = false;
   #shut = false;
+  /** Inside a call of the socket's that may end a turn, and so call `onready`: who called goes on himself. */
+  #reading = false;
+  #writing = false;
 
   /** @param number  of the connection; `side` of the two stacks this is */
   constructor(clock: Clock, draw: ConnectionDraw, number: number, side: number) {
@@ -70,6 +73,7 @@ export class Application {
     this.#inStream = number * 2 + 1 - side;
     this.#early = draw.closesEarly === side;
     this.#clock = clock;
+    this.#scratch = Buffer.alloc(this.#in.readSize);
     this.#writeAlarm = clock.alarm(() => {
       this.#writeWaits = false;
       this.#write();
@@ -104,6 +108,13 @@ export class Application {
   }
 
   #write(): void {
+    if (this.#writing) return;
+    this.#writing = true;
+    this.#writeMore();
+    this.#writing = false;
+  }
+
+  #writeMore(): void {
     const socket = this.#socket;
     if (socket === null || this.closed || this.#writeWaits || this.#shut) return;
     const { bytes, writeSize, writePauseUs } = this.#out;
@@ -124,9 +135,17 @@ export class Application {
   }
 
   #read(): void {
+    if (this.#reading) return;
+    this.#reading = true;
+    this.#readMore();
+    this.#reading = false;
+  }
+
+  #readMore(): void {
     const socket = this.#socket;
     if (socket === null || this.closed || this.#readWaits || this.ended) return;
     const { bytes, readSize, readPauseUs } = this.#in;
+    const scratch = this.#scratch;
     for (;;) {
       const taken = socket.recv(scratch, 0, readSize);
       if (taken === -EAGAIN) return;

@@ -132,7 +132,7 @@ export function simulate(draw: Draw, options: SimulationOptions = {}): Simulatio
     rtos: stacks.reduce((sum, stack) => sum + stack.tcp.counters.RtoTimeouts, 0),
     checks: invariants.reduce((sum, one) => sum + one.checks, 0),
   };
-  if (failure !== '') result.failure = `${failure}\n  ${ends.join('\n  ')}\n${describe(stacks)}`;
+  if (failure !== '') result.failure = `${failure}\n  ${ends.filter((end) => !end.done).join('\n  ')}\n${describe(stacks)}`;
   for (const stack of stacks) void stack.close({ graceful: false });
   return result;
 }
@@ -199,6 +199,10 @@ function run(draw: Draw, clock: VirtualClock, stacks: Stack[], ends: Application
   }
 }
 
+function nonZero(counters: object): object {
+  return Object.fromEntries(Object.entries(counters).filter(([, value]) => value !== 0));
+}
+
 /** The connections as they stand, for a person. */
 function describe(stacks: Stack[]): string {
   const lines: string[] = [];
@@ -210,7 +214,7 @@ function describe(stacks: Stack[]): string {
         + ` readable ${tcb.readable} rcvWnd ${tcb.rcvWnd} ooo ${tcb.oooCount} rtos ${tcb.rtos} fin ${tcb.finQueued}/${tcb.finSent}/${tcb.finReceived}`);
     });
     lines.push(`  stack ${side} free blocks ${stack.memory.freeBlocks}/${stack.memory.blockCount} exhausted ${stack.memory.exhausted}`
-      + ` time-waits ${stack.tcp.timeWaits} ${JSON.stringify(stack.tcp.counters)}`);
+      + ` time-waits ${stack.tcp.timeWaits} ${JSON.stringify(nonZero(stack.tcp.counters))}`);
   }
   return lines.join('\n');
 }
