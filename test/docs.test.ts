@@ -204,6 +204,24 @@ t.test('code in README', { timeout: 100_000 }, async (t) => {
   }
 });
 
+t.test('what the container is built from', async (t) => {
+  const dockerfile = read('docker/Dockerfile');
+  const sent = new Set([...read('.dockerignore').matchAll(/^!(.*)$/gm)].map((match) => match[1]!));
+  for (const [, list] of dockerfile.matchAll(/^COPY (?!--from)(.*) \S+$/gm)) {
+    for (const path of list!.split(' ')) {
+      t.ok(existsSync(join(ROOT, path)), `${path} exists`);
+      t.ok(sent.has(path), `.dockerignore lets ${path} through`);
+    }
+  }
+  const program = createProgram();
+  const command = /^CMD (\[.*\])$/m.exec(dockerfile)![1]!;
+  checkCommand(t, program, JSON.parse(command) as string[], `CMD ${command}`);
+  const [, words] = /^ {4}command: \[(up.*)\]$/m.exec(read('docker/compose.yaml'))!;
+  checkCommand(t, program, words!.split(', '), `command: ${words}`);
+  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: object };
+  for (const name of Object.keys(dependencies)) if (name !== 'node-gyp') t.match(read('docker/README.md'), `\`${name}\``);
+});
+
 t.test('every example is in README, and tested', async (t) => {
   const readme = read('README.md');
   const tests = read('test/examples.test.ts');
