@@ -23,6 +23,8 @@ export class Cubic implements CongestionControl {
   #cwndPrior = 0;
   /** Start of the present congestion avoidance stage, ms; 0 when none runs. */
   #epochMs = 0;
+  /** When the window last grew in this stage, ms. */
+  #lastMs = 0;
   /** K (4.2), seconds: when the curve reaches W_max. */
   #k = 0;
   /** W_est (4.3): Reno's window, segments. */
@@ -35,6 +37,12 @@ export class Cubic implements CongestionControl {
     }
     const mss = tcb.sndMss;
     const cwnd = tcb.cwnd / mss;
+    if (this.#epochMs !== 0) {
+      // Time in which the window was not what limits, and did not grow, is no part of t (5.8).
+      const gapMs = (nowMs - this.#lastMs) | 0;
+      if (gapMs > tcb.rtoMs) this.#epochMs = (this.#epochMs + gapMs) | 0 || 1;
+    }
+    this.#lastMs = nowMs;
     if (this.#epochMs === 0) {
       this.#epochMs = nowMs === 0 ? 1 : nowMs;
       this.#wEst = cwnd;
@@ -74,6 +82,8 @@ export class Cubic implements CongestionControl {
     if (first) this.#reduce(tcb);
     tcb.cwnd = tcb.sndMss;
     this.#epochMs = 0;
+    // The next stage begins where slow start ends, with K = 0 (4.8).
+    this.#wMax = 0;
   }
 
   onIdle(tcb: Tcb): void {
