@@ -19,7 +19,9 @@ function node(version, what, args) {
     cwd: root, encoding: 'utf8', timeout: 180_000,
   });
   const ok = status === 0;
-  console.log(`node ${version}: ${what}: ${ok ? `ok${/^(v[0-9.]+)$/m.exec(stdout)?.[0].replace(/^/, ', ') ?? ''}` : `FAILED (${status ?? 'time'})\n${stdout}${stderr}`}`);
+  const said = /^v[0-9.]+$/m.exec(stdout)?.[0];
+  if (ok) console.log(`node ${version}: ${what}: ok${said === undefined ? '' : `, ${said}`}`);
+  else console.log(`node ${version}: ${what}: FAILED (${status ?? 'time'})\n${stdout}${stderr}`);
   return ok;
 }
 

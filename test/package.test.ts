@@ -43,8 +43,8 @@ let files: string[] = [];
 
 t.test('npm pack', { timeout: 120_000, bail: true }, async (t) => {
   const parts = [
-    'package.json', 'README.md', 'LICENSE', 'tsconfig.json', 'tsconfig.build.json', 'bin', 'lib', 'native', 'scripts', 'docs', 'docker',
-    'examples', 'test', 'bench',
+    'package.json', 'README.md', 'LICENSE', 'tsconfig.json', 'tsconfig.build.json', 'bin', 'lib', 'native', 'scripts', 'docs',
+    'docker', 'examples', 'test', 'bench',
   ];
   const build = join(ROOT, 'native/build');
   for (const part of parts) cpSync(join(ROOT, part), join(source, part), { recursive: true, filter: (path) => path !== build });
@@ -71,13 +71,13 @@ t.test('npm pack', { timeout: 120_000, bail: true }, async (t) => {
 
 t.test('what is in it', async (t) => {
   const wanted = [
-    'package.json', 'README.md', 'LICENSE', 'bin/tcpu', 'dist/lib/index.js', 'dist/lib/index.d.ts', 'dist/lib/cli/main.js', 'native/addon.c',
-    'native/tun.h', 'native/binding.gyp', 'scripts/build-native.mjs', 'docs/ARCHITECTURE.md',
+    'package.json', 'README.md', 'LICENSE', 'bin/tcpu', 'dist/lib/index.js', 'dist/lib/index.d.ts', 'dist/lib/cli/main.js',
+    'native/addon.c', 'native/tun.h', 'native/binding.gyp', 'scripts/build-native.mjs', 'docs/ARCHITECTURE.md',
   ];
   for (const path of wanted) t.ok(files.includes(path), path);
   const allowed = new RegExp([
-    'package\\.json', 'README\\.md', 'LICENSE', 'bin/tcpu', 'dist/lib/.*\\.(js|d\\.ts)', 'native/[\\w-]+\\.[ch]', 'native/binding\\.gyp',
-    'scripts/build-native\\.mjs', 'docs/ARCHITECTURE\\.md',
+    'package\\.json', 'README\\.md', 'LICENSE', 'bin/tcpu', 'dist/lib/.*\\.(js|d\\.ts)', 'native/[\\w-]+\\.[ch]',
+    'native/binding\\.gyp', 'scripts/build-native\\.mjs', 'docs/ARCHITECTURE\\.md',
   ].map((part) => `^${part}$`).join('|'));
   t.same(files.filter((path) => !allowed.test(path)), [], 'and nothing else');
   t.notOk(files.includes('dist/lib/left-over.js'), 'dist/ is built afresh');
@@ -141,7 +141,9 @@ t.test('types', { timeout: 60_000 }, async (t) => {
     createStack({ link: left, addresses: [], adresses: [] });
   `);
   write('tsconfig.json', JSON.stringify({
-    compilerOptions: { target: 'es2022', module: 'nodenext', lib: ['es2023', 'esnext.disposable'], types: ['node'], strict: true, noEmit: true },
+    compilerOptions: {
+      target: 'es2022', module: 'nodenext', lib: ['es2023', 'esnext.disposable'], types: ['node'], strict: true, noEmit: true,
+    },
     files: ['types.ts'],
   }));
   const { status, stdout } = run(consumer, join(ROOT, 'node_modules/.bin/tsc'), '-p', '.');

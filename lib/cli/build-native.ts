@@ -18,7 +18,9 @@ npm does not do this when it installs the package: run it once after \`npm insta
 everything but TUN devices works.`)
     .action((options: { force?: boolean }) => {
       const script = SCRIPTS.map((path) => fileURLToPath(new URL(path, import.meta.url))).find(existsSync);
-      if (script === undefined) throw new CliError('scripts/build-native.mjs is not in this installation; install the tcpu package anew');
+      if (script === undefined) {
+        throw new CliError('scripts/build-native.mjs is not in this installation; install the tcpu package anew');
+      }
       const { status } = spawnSync(process.execPath, [script, ...(options.force ? ['--force'] : [])], { stdio: 'inherit' });
       process.exitCode = status ?? EXIT_FAILURE;
     });
