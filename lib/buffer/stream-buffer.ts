@@ -34,10 +34,10 @@ export class StreamBuffer {
   }
 
   /**
-   * Stores `length` bytes at offset `at`. Returns how many were stored: fewer when the memory is
-   * exhausted.
+   * Stores `length` bytes at offset `at`. Returns how many were stored: fewer when no more than `keep`
+   * blocks are free, which are meant for others.
    */
-  put(at: number, from: Uint8Array, fromOffset: number, length: number): number {
+  put(at: number, from: Uint8Array, fromOffset: number, length: number, keep = 0): number {
     const memory = this.#memory;
     let position = this.#skip + at;
     let done = 0;
@@ -47,7 +47,7 @@ export class StreamBuffer {
       const slot = (this.#first + index) & (this.#blocks.length - 1);
       let block = this.#blocks[slot]!;
       if (block < 0) {
-        block = memory.allocate();
+        block = memory.freeBlocks > keep || keep === 0 ? memory.allocate() : -1;
         if (block < 0) break;
         this.#blocks[slot] = block;
       }

@@ -25,6 +25,7 @@ import { tcpInput } from '../tcp/input.ts';
 import { FlowSecrets } from '../tcp/isn.ts';
 import { tcpOutput } from '../tcp/output.ts';
 import { POLLOUT } from '../socket.ts';
+import { keptFromSender } from '../tcp/memory-shares.ts';
 import { LentPieces, settle } from '../tcp/receive.ts';
 import { Segment } from '../tcp/segment.ts';
 import { CLOSED } from '../tcp/states.ts';
@@ -45,7 +46,7 @@ import { TimingWheel } from './timing-wheel.ts';
 const LENT_CAPACITY = 1024;
 /** Pieces that one more segment may need. */
 const PIECES_NEEDED = 12;
-/** Free blocks at which senders that found none try again. */
+/** More free blocks than a sender asks for, so that it is worth telling it. */
 const ENOUGH_BLOCKS = 64;
 
 export interface TcpHostOptions {
@@ -93,6 +94,8 @@ export class TcpHost implements TcpHome, Transport {
   readonly #fire: (tcb: Tcb) => void;
   /** Senders that found the memory exhausted. */
   readonly #starved = new Set<Tcb>();
+  /** Free blocks when they were last looked at. */
+  #starvedFree = 0;
   /** The connection that the last segment belonged to. */
   #last: Tcb | null = null;
   #pending: Tcb[] = [];
@@ -328,6 +331,7 @@ export class TcpHost implements TcpHome, Transport {
       tcb.listener.halfOpen.delete(tcb);
       tcb.listener = null;
     }
+    this.#starved.delete(tcb);
     this.#forget(tcb);
     if (tcb.entry >= 0) {
       this.#flows.remove(tcb.entry);
@@ -479,21 +483,29 @@ export class TcpHost implements TcpHome, Transport {
   /** A `send` found no memory: POLLOUT is told when there is some again. */
   starve(tcb: Tcb): void {
     this.#starved.add(tcb);
+    this.#starvedFree = Math.min(this.#starvedFree, this.memory.freeBlocks);
   }
 
+  /** Blocks have come back since the last look: tells those that `queueData` would give something now. */
   #feedStarved(): void {
+    const { blockCount, freeBlocks } = this.memory;
     for (const tcb of this.#starved) {
+      if (freeBlocks <= keptFromSender(tcb) + Math.min(ENOUGH_BLOCKS, blockCount >> 5)) continue;
+      this.#starved.delete(tcb);
       tcb.events |= POLLOUT;
       this.pend(tcb);
     }
-    this.#starved.clear();
   }
 
   /** The end of the turn: tells owners, settles, and produces output until nothing is left to do. */
   drain(): void {
     const tx = this.ip.tx;
-    if (this.#starved.size > 0 && this.memory.freeBlocks > ENOUGH_BLOCKS) this.#feedStarved();
     for (;;) {
+      if (this.#starved.size > 0) {
+        const free = this.memory.freeBlocks;
+        if (free > this.#starvedFree) this.#feedStarved();
+        this.#starvedFree = free;
+      }
       if (this.#readyListeners.length > 0) this.#tellListeners();
       if (this.#pending.length === 0) return;
       const pending = this.#pending;

@@ -10,15 +10,18 @@
  */
 
 import { POLLIN } from '../socket.ts';
-import { copyBytes } from '../buffer/packet-memory.ts';
+import { BLOCK_SIZE, copyBytes } from '../buffer/packet-memory.ts';
 import { seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqAdd } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAX_SACK_BLOCKS } from '../wire/tcp.ts';
+import { keptFromOutOfOrder, keptFromUnread } from './memory-shares.ts';
 import type { Segment } from './segment.ts';
 import type { Tcb } from './tcb.ts';
 
 /** Most out-of-order ranges that one connection keeps; a segment that would make one more is dropped. */
 const MAX_RANGES = 256;
+/** What a connection gets when the memory is exhausted, and nothing of it is unread. */
+const LAST_BYTES = BLOCK_SIZE;
 
 /** Pieces of payload in the receive slab, linked into one list for each TCB; all end with the batch. */
 export class LentPieces {
@@ -62,7 +65,7 @@ export function acceptInOrder(tcb: Tcb, slab: Uint8Array, offset: number, length
     tcb.rcvLent += length;
   } else {
     settle(tcb);
-    const stored = tcb.rcvBuffer.put(tcb.rcvStored, slab, offset, length);
+    const stored = store(tcb, slab, offset, length);
     if (stored < length) tcb.home.counters.RcvPruned++;
     length = stored;
     tcb.rcvStored += stored;
@@ -71,6 +74,14 @@ export function acceptInOrder(tcb: Tcb, slab: Uint8Array, offset: number, length
   tcb.bytesReceived += length;
   tcb.events |= POLLIN;
   return length;
+}
+
+/** Stores what follows the bytes that are there already, as far as this connection may use the memory. */
+function store(tcb: Tcb, slab: Uint8Array, offset: number, length: number): number {
+  const stored = tcb.rcvBuffer.put(tcb.rcvStored, slab, offset, length, keptFromUnread(tcb.home.memory));
+  if (stored > 0 || tcb.rcvStored > 0) return stored;
+  // A connection of which nothing is unread gets the very last block: whoever reads goes on.
+  return tcb.rcvBuffer.put(0, slab, offset, Math.min(length, LAST_BYTES));
 }
 
 /**
@@ -83,7 +94,7 @@ export function settle(tcb: Tcb): void {
   const lent = tcb.home.lent;
   for (let piece = tcb.lentFirst; piece >= 0; piece = lent.next[piece]!) {
     const length = lent.length[piece]!;
-    const stored = tcb.rcvBuffer.put(tcb.rcvStored, lent.slab, lent.offset[piece]!, length);
+    const stored = store(tcb, lent.slab, lent.offset[piece]!, length);
     tcb.rcvStored += stored;
     tcb.rcvLent -= stored;
     if (stored < length) {
@@ -162,7 +173,7 @@ export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: 
     counters.RcvPruned++;
     return false;
   }
-  const stored = tcb.rcvBuffer.put(seqDiff(left, tcb.rcvRead), slab, offset, length);
+  const stored = tcb.rcvBuffer.put(seqDiff(left, tcb.rcvRead), slab, offset, length, keptFromOutOfOrder(tcb.home.memory));
   if (stored < length) {
     // What was stored of a range that is not remembered does no harm: it is overwritten or dropped later.
     counters.RcvPruned++;

@@ -8,6 +8,7 @@ import { seqAdd } from '../wire/seq.ts';
 import { MAX_WINDOW_SCALE } from '../wire/tcp.ts';
 import { takeSyn } from './input.ts';
 import { sendAck, sendReset, sendSyn, startSequence } from './output.ts';
+import { keptFromSender } from './memory-shares.ts';
 import type { Segment } from './segment.ts';
 import {
   CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
@@ -82,7 +83,7 @@ export function queueData(
   const n = Math.min(length, room);
   tcb.more = more && n === length;
   if (n <= 0) return 0;
-  const stored = tcb.sndBuffer.put(tcb.sndQueued, from, offset, n);
+  const stored = tcb.sndBuffer.put(tcb.sndQueued, from, offset, n, keptFromSender(tcb));
   tcb.sndEnd = seqAdd(tcb.sndEnd, stored);
   if (urgent && stored === length) tcb.sndUp = tcb.sndEnd;
   if (stored > 0) tcb.home.pend(tcb);

@@ -141,3 +141,20 @@ export function pump(from: BsdSocket, to: BsdSocket, bytes = Infinity, finish: (
   read();
   return flow;
 }
+
+/** `bytes` in both directions at once. */
+export function exchange(one: BsdSocket, other: BsdSocket, bytes: number): Flow[] {
+  const there = pump(one, other, bytes);
+  const [writeOne, readOther] = [one.onready!, other.onready!];
+  const back = pump(other, one, bytes);
+  const [writeOther, readOne] = [other.onready!, one.onready!];
+  one.onready = (events) => {
+    readOne(events);
+    writeOne(events);
+  };
+  other.onready = (events) => {
+    readOther(events);
+    writeOther(events);
+  };
+  return [there, back];
+}

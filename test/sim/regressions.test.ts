@@ -4,7 +4,9 @@ import t from 'tap';
 import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
 import { IPPROTO_TCP, SHUT_WR, TCP_NODELAY } from '../../lib/socket.ts';
 import { SeededRandom } from '../../lib/random.ts';
-import { Pair, pump, tcbOf } from './pair.ts';
+import { script } from '../tcp/harness.ts';
+import { Pair, exchange, pump, tcbOf } from './pair.ts';
+import type { Flow } from './pair.ts';
 
 t.test('a FIN leaves when more is in flight than the congestion window has', async (t) => {
   const pair = new Pair({ pair: { latencyUs: 20_000 } });
@@ -74,4 +76,65 @@ t.test('neighbouring seeds have nothing in common', async (t) => {
     }
     t.ok(Math.abs(sum / 2000 - 0.5) < 0.03 && low > 140 && low < 260, `draw ${position}: mean ${sum / 2000}, ${low} of 2000 below 0.1`);
   }
+});
+
+t.test('two stacks whose memory is full of data to send still receive', async (t) => {
+  const tcp = { sndbuf: { initial: 1 << 20 }, rcvbuf: { initial: 256 << 10 } };
+  const pair = new Pair({ both: { tcp, memory: 1 << 20 } });
+  const flows: Flow[] = [];
+  for (let i = 0; i < 10; i++) {
+    const [client, server] = pair.connect(7000 + i);
+    flows.push(...exchange(client, server, 300_000));
+  }
+  t.ok(pair.a.memory.exhausted + pair.b.memory.exhausted > 0 || pair.a.memory.freeBlocks < pair.a.memory.blockCount / 3, 'memory is short');
+  pair.until(() => flows.every((flow) => flow.received === 300_000), 300e6, 'everything');
+  pair.close();
+});
+
+script('what a retransmission acknowledges in the middle of a batch is kept', { memory: 1 << 20 }, (h) => {
+  const s = h.passive({ sack: true });
+  h.send(s, 5 * 1460);
+  h.take();
+  const { memory } = h.stack;
+  const taken: number[] = [];
+  while (memory.freeBlocks > 0) taken.push(memory.allocate());
+  // Data that cannot be kept, and then what sets off a fast retransmission before the batch ends.
+  h.inject(
+    { flags: '.', seq: 1, ack: 1, len: 1000 },
+    { flags: '.', seq: 1001, ack: 1, sack: [[1461, 4381]] },
+    { flags: '.', seq: 1001, ack: 1, sack: [[1461, 5841]] },
+  );
+  const kept = s.available;
+  const out = h.take();
+  h.t.ok(out.some((segment) => segment.seq === 1 && segment.len === 1460), 'retransmitted');
+  for (const segment of out) h.t.equal(segment.ack, 1 + kept);
+  for (const block of taken) memory.free(block);
+  s.recv(new Uint8Array(1000), 0, 1000);
+  h.take();
+});
+
+t.test('blocks that a queued packet names are not used again before it has left', async (t) => {
+  const pair = new Pair({ pair: { features: LINK_CSUM } });
+  const [client, server] = pair.connect(7000);
+  const [other, otherServer] = pair.connect(7001);
+  const got: number[] = [];
+  server.onready = () => {
+    const buffer = new Uint8Array(2000);
+    const taken = server.recv(buffer, 0, 2000);
+    for (let i = 0; i < taken; i++) got.push(buffer[i]!);
+  };
+  client.onready = () => {
+    if (client.recv(new Uint8Array(10), 0, 10) > 0) client.send(new Uint8Array(1000).fill(0x41), 0, 1000);
+  };
+  // In the same turn, when the answer is queued: its blocks are free, and what this one received needs one.
+  other.onready = () => client.abort();
+  pair.b.enter();
+  server.send(new Uint8Array(1), 0, 1);
+  otherServer.send(new Uint8Array(1000).fill(0x42), 0, 1000);
+  pair.b.leave();
+  pair.for(10_000);
+  t.equal(got.length, 1000);
+  t.ok(got.every((byte) => byte === 0x41), 'the bytes of one connection do not leave in a packet of another');
+  t.equal(pair.a.memory.freeBlocks, pair.a.memory.blockCount - 1);
+  pair.close();
 });
