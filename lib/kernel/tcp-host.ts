@@ -272,12 +272,8 @@ export class TcpHost implements TcpHome, Transport {
       }
     }
     if (segment.segLen === 0 && segment.seq === rcvNxt) return true;
-    // The FIN again: the time begins anew, at most once a second, so that no peer can fill the ring.
-    const expiresMs = (this.nowMs + this.config.timeWaitMs) | 0;
-    if ((flags & FIN) !== 0 && ((expiresMs - table.expiresMs(row)) | 0) >= 1000) {
-      row = table.restart(row, expiresMs);
-      this.#flows.values[entry] = -2 - row;
-    }
+    // The FIN again: the time begins anew.
+    if ((flags & FIN) !== 0) table.restart(row, (this.nowMs + this.config.timeWaitMs) | 0);
     this.#stateless.acknowledge(segment, table.sndNxt(row), rcvNxt, table.window(row), table.tos(row), table.timestamps(row),
       (this.nowMs + table.tsOffset(row)) | 0, table.tsRecent(row));
     this.counters.OutSegs++;

@@ -1,7 +1,8 @@
 /**
  * TIME-WAIT (RFC 9293 3.6, 3.10.7.4): what is left of a connection that closed first, in 40 bytes
- * beside its key in the connection table, instead of a TCB. All wait equally long, so a ring in order
- * of arrival is all the clock that it takes.
+ * beside its key in the connection table, instead of a TCB. All wait equally long, so a list in order
+ * of arrival is all the clock that it takes. Freed rows are used again, so that pairs of ports that are
+ * used over and over take no more room than there are rows alive.
  */
 
 /** Int32 fields of a row. */
@@ -13,26 +14,36 @@ const RCV_NXT = 3;
 const WINDOW = 4;
 const TS_RECENT = 5;
 const TS_OFFSET = 6;
-/** Bit 0: timestamps were agreed on. */
+/** TTL, then TOS, 8 bits each; bit 16: timestamps were agreed on. */
 const FLAGS = 7;
-const TOS_TTL = 8;
+/** Rows that came before and after, -1 at the ends. Free rows are linked by `NEXT`. */
+const PREVIOUS = 8;
+const NEXT = 9;
+
+const TIMESTAMPS = 1 << 16;
 
 export class TimeWaitTable {
   #rows = new Int32Array(64 * STRIDE);
   #capacity = 64;
-  /** Oldest row, and how many rows (freed ones in the middle included). Row numbers run on, modulo capacity. */
-  #first = 0;
-  #length = 0;
+  #oldest = -1;
+  #youngest = -1;
+  #free = -1;
+  #fresh = 0;
   size = 0;
 
-  /** Adds a row for the connection-table entry `entry`. Returns its number. */
+  /** Adds a row for the connection-table entry `entry`. Returns its number, which stays the same. */
   add(
     entry: number, expiresMs: number, sndNxt: number, rcvNxt: number, window: number, timestamps: boolean, tsRecent: number,
     tsOffset: number, tos: number, ttl: number,
   ): number {
-    if (this.#length === this.#capacity) this.#grow();
-    const row = (this.#first + this.#length++) & 0x3fffffff;
-    const r = this.#at(row);
+    let row = this.#free;
+    if (row >= 0) {
+      this.#free = this.#rows[row * STRIDE + NEXT]!;
+    } else {
+      if (this.#fresh === this.#capacity) this.#grow();
+      row = this.#fresh++;
+    }
+    const r = row * STRIDE;
     const rows = this.#rows;
     rows[r + ENTRY] = entry;
     rows[r + EXPIRES_MS] = expiresMs;
@@ -41,111 +52,102 @@ export class TimeWaitTable {
     rows[r + WINDOW] = window;
     rows[r + TS_RECENT] = tsRecent;
     rows[r + TS_OFFSET] = tsOffset;
-    rows[r + FLAGS] = timestamps ? 1 : 0;
-    rows[r + TOS_TTL] = (tos << 8) | ttl;
-    this.size++;
+    rows[r + FLAGS] = (timestamps ? TIMESTAMPS : 0) | (tos << 8) | ttl;
+    this.#append(row);
     return row;
   }
 
-  #at(row: number): number {
-    return (row & (this.#capacity - 1)) * STRIDE;
-  }
-
   #grow(): void {
-    const old = this.#rows;
-    const oldMask = this.#capacity - 1;
     this.#capacity *= 2;
-    this.#rows = new Int32Array(this.#capacity * STRIDE);
-    for (let i = 0; i < this.#length; i++) {
-      const row = (this.#first + i) & 0x3fffffff;
-      const from = (row & oldMask) * STRIDE;
-      this.#rows.set(old.subarray(from, from + STRIDE), this.#at(row));
-    }
+    const rows = new Int32Array(this.#capacity * STRIDE);
+    rows.set(this.#rows);
+    this.#rows = rows;
   }
 
-  /** Starts the time of a row anew (the peer's FIN came again): it becomes the youngest. Returns its new number. */
-  restart(row: number, expiresMs: number): number {
-    if (this.#length === this.#capacity) this.#grow();
-    const to = (this.#first + this.#length++) & 0x3fffffff;
-    const from = this.#at(row);
-    this.#rows.copyWithin(this.#at(to), from, from + STRIDE);
-    this.#rows[this.#at(to) + EXPIRES_MS] = expiresMs;
-    this.#rows[from + ENTRY] = -1;
-    return to;
+  #append(row: number): void {
+    const rows = this.#rows;
+    rows[row * STRIDE + PREVIOUS] = this.#youngest;
+    rows[row * STRIDE + NEXT] = -1;
+    if (this.#youngest >= 0) rows[this.#youngest * STRIDE + NEXT] = row;
+    else this.#oldest = row;
+    this.#youngest = row;
+    this.size++;
+  }
+
+  #unlink(row: number): void {
+    const rows = this.#rows;
+    const previous = rows[row * STRIDE + PREVIOUS]!;
+    const next = rows[row * STRIDE + NEXT]!;
+    if (previous >= 0) rows[previous * STRIDE + NEXT] = next;
+    else this.#oldest = next;
+    if (next >= 0) rows[next * STRIDE + PREVIOUS] = previous;
+    else this.#youngest = previous;
+    this.size--;
+  }
+
+  /** Starts the time of a row anew (the peer's FIN came again): it becomes the youngest. */
+  restart(row: number, expiresMs: number): void {
+    this.#unlink(row);
+    this.#rows[row * STRIDE + EXPIRES_MS] = expiresMs;
+    this.#append(row);
   }
 
   /** Frees a row before its time (a new connection takes the flow, or RST). */
   remove(row: number): void {
-    this.#rows[this.#at(row) + ENTRY] = -1;
-    this.size--;
+    this.#unlink(row);
+    this.#rows[row * STRIDE + NEXT] = this.#free;
+    this.#free = row;
   }
 
   /** The entry whose row is the oldest: to make room, or -1. */
   get oldestEntry(): number {
-    this.#skipFreed();
-    return this.#length === 0 ? -1 : this.#rows[this.#at(this.#first) + ENTRY]!;
+    return this.#oldest < 0 ? -1 : this.#rows[this.#oldest * STRIDE + ENTRY]!;
   }
 
   /** When the oldest row expires (int32 ms); meaningless when empty. */
   get nextMs(): number {
-    this.#skipFreed();
-    return this.#rows[this.#at(this.#first) + EXPIRES_MS]!;
-  }
-
-  #skipFreed(): void {
-    while (this.#length > 0 && this.#rows[this.#at(this.#first) + ENTRY]! < 0) {
-      this.#first = (this.#first + 1) & 0x3fffffff;
-      this.#length--;
-    }
+    return this.#rows[Math.max(this.#oldest, 0) * STRIDE + EXPIRES_MS]!;
   }
 
   /** Takes out a row that has expired by `nowMs` and returns its entry, or -1. */
   expire(nowMs: number): number {
-    this.#skipFreed();
-    if (this.#length === 0) return -1;
-    const r = this.#at(this.#first);
-    if (((this.#rows[r + EXPIRES_MS]! - nowMs) | 0) > 0) return -1;
-    const entry = this.#rows[r + ENTRY]!;
-    this.#first = (this.#first + 1) & 0x3fffffff;
-    this.#length--;
-    this.size--;
+    const row = this.#oldest;
+    if (row < 0 || ((this.#rows[row * STRIDE + EXPIRES_MS]! - nowMs) | 0) > 0) return -1;
+    const entry = this.#rows[row * STRIDE + ENTRY]!;
+    this.remove(row);
     return entry;
   }
 
-  expiresMs(row: number): number {
-    return this.#rows[this.#at(row) + EXPIRES_MS]!;
-  }
-
   sndNxt(row: number): number {
-    return this.#rows[this.#at(row) + SND_NXT]!;
+    return this.#rows[row * STRIDE + SND_NXT]!;
   }
 
   rcvNxt(row: number): number {
-    return this.#rows[this.#at(row) + RCV_NXT]!;
+    return this.#rows[row * STRIDE + RCV_NXT]!;
   }
 
   /** The window field of ACKs, scaled down already. */
   window(row: number): number {
-    return this.#rows[this.#at(row) + WINDOW]!;
+    return this.#rows[row * STRIDE + WINDOW]!;
   }
 
   timestamps(row: number): boolean {
-    return this.#rows[this.#at(row) + FLAGS] === 1;
+    return (this.#rows[row * STRIDE + FLAGS]! & TIMESTAMPS) !== 0;
   }
 
   tsRecent(row: number): number {
-    return this.#rows[this.#at(row) + TS_RECENT]!;
+    return this.#rows[row * STRIDE + TS_RECENT]!;
   }
 
   tsOffset(row: number): number {
-    return this.#rows[this.#at(row) + TS_OFFSET]!;
+    return this.#rows[row * STRIDE + TS_OFFSET]!;
   }
 
   tos(row: number): number {
-    return this.#rows[this.#at(row) + TOS_TTL]! >> 8;
+    return (this.#rows[row * STRIDE + FLAGS]! >> 8) & 0xff;
   }
 
   ttl(row: number): number {
-    return this.#rows[this.#at(row) + TOS_TTL]! & 0xff;
+    return this.#rows[row * STRIDE + FLAGS]! & 0xff;
   }
 }
