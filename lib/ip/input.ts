@@ -191,24 +191,31 @@ export class IpInput {
     packet.checksumOk = (flags & (RX_CSUM_PARTIAL | RX_CSUM_VALID)) !== 0;
     // A header whose checksum is right sums to zero: the sum of the packet is that of its payload.
     packet.transportSum = (flags & RX_CSUM_COMPLETE) !== 0 && total === length ? this.csum : -1;
-    const protocol = packet.protocol;
-    counters.InDelivers++;
-    if (protocol === PROTO_TCP) {
-      // Figure 2: TCPK's port table goes before the kernel-style TCP.
-      const ports = this.state.ports;
-      if (ports !== null && ports.deliver(packet)) return;
-    } else if (protocol === PROTO_ICMP) {
+    if (packet.protocol === PROTO_ICMP) {
+      counters.InDelivers++;
       this.icmp.input(packet);
-      return;
+    } else if (!this.deliver(packet, counters)) {
+      this.sender.error(packet, ICMP_UNREACHABLE, UNREACH_PROTOCOL, 0);
     }
+  }
+
+  /**
+   * Figure 2 of the report: a TCP segment goes to TCPK's port table first, and what that leaves to the
+   * transport that the protocol names. False when there is none.
+   */
+  private deliver(packet: IpPacket, counters: IpCounters): boolean {
+    const protocol = packet.protocol;
     const transport = this.transports[protocol]!;
+    const ports = this.state.ports;
+    counters.InDelivers++;
+    if (protocol === PROTO_TCP && ports !== null && ports.deliver(packet)) return true;
     if (transport !== null) {
       transport.input(packet);
-      return;
+      return true;
     }
     counters.InDelivers--;
     counters.InUnknownProtos++;
-    this.sender.error(packet, ICMP_UNREACHABLE, UNREACH_PROTOCOL, 0);
+    return false;
   }
 
   /** Whether the addresses are sane and the packet is for us (RFC 1122 section 3.2.1.3). Sets `toMany`. */
@@ -350,23 +357,12 @@ export class IpInput {
     packet.checksumOk = (flags & (RX_CSUM_PARTIAL | RX_CSUM_VALID)) !== 0;
     packet.transportSum = (flags & RX_CSUM_COMPLETE) !== 0 && total === length
       ? subtractSum(this.csum, sumBytes(view, at, packet.offset - at)) : -1;
-    const protocol = packet.protocol;
-    counters.InDelivers++;
-    if (protocol === PROTO_TCP) {
-      const ports = this.state.ports;
-      if (ports !== null && ports.deliver(packet)) return;
-    } else if (protocol === PROTO_ICMPV6) {
+    if (packet.protocol === PROTO_ICMPV6) {
+      counters.InDelivers++;
       this.icmpv6.input(packet);
-      return;
+    } else if (!this.deliver(packet, counters)) {
+      this.sender.error(packet, ICMPV6_PARAMETER_PROBLEM, PARAM6_NEXT_HEADER, nextHeaderAt - at);
     }
-    const transport = this.transports[protocol]!;
-    if (transport !== null) {
-      transport.input(packet);
-      return;
-    }
-    counters.InDelivers--;
-    counters.InUnknownProtos++;
-    this.sender.error(packet, ICMPV6_PARAMETER_PROBLEM, PARAM6_NEXT_HEADER, nextHeaderAt - at);
   }
 
   /** As `admit4` (RFC 4291 sections 2.5 and 2.7, RFC 4443 section 2.4 (e)). */
