@@ -19,8 +19,8 @@ export const B6 = 'fd90::2';
 
 export interface PairOptions {
   pair?: MemoryPairOptions;
-  /** What stands between each stack and its end of the pair. */
-  wrap?: [(link: Link) => Link, (link: Link) => Link];
+  /** Other links than those of a memory pair. */
+  links?: (clock: VirtualClock) => [Link, Link];
   a?: Partial<StackOptions>;
   b?: Partial<StackOptions>;
   both?: Partial<StackOptions>;
@@ -34,11 +34,10 @@ export class Pair {
 
   constructor(options: PairOptions = {}) {
     const { clock } = this;
-    const [left, right] = createMemoryPair({ clock, latencyUs: 1000, ...options.pair });
-    const [wrapA, wrapB] = options.wrap ?? [(link: Link) => link, (link: Link) => link];
+    const [left, right] = options.links?.(clock) ?? createMemoryPair({ clock, latencyUs: 1000, ...options.pair });
     const common = { clock, memory: 16 << 20, ...options.both };
-    this.a = createStack({ link: wrapA(left), addresses: [`${A4}/24`, `${A6}/64`], random: new SeededRandom(1), ...common, ...options.a });
-    this.b = createStack({ link: wrapB(right), addresses: [`${B4}/24`, `${B6}/64`], random: new SeededRandom(2), ...common, ...options.b });
+    this.a = createStack({ link: left, addresses: [`${A4}/24`, `${A6}/64`], random: new SeededRandom(1), ...common, ...options.a });
+    this.b = createStack({ link: right, addresses: [`${B4}/24`, `${B6}/64`], random: new SeededRandom(2), ...common, ...options.b });
     this.#invariants = [new Invariants(this.a, 'a'), new Invariants(this.b, 'b')];
   }
 
