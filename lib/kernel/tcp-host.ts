@@ -98,7 +98,9 @@ export class TcpHost implements TcpHome, Transport {
   #starvedFree = 0;
   /** The connection that the last segment belonged to. */
   #last: Tcb | null = null;
-  #pending: Tcb[] = [];
+  /** TCBs with output or events, the first `#pendingCount`. Never shortened: V8 would throw its store away each turn. */
+  readonly #pending: (Tcb | null)[] = [];
+  #pendingCount = 0;
   #readyListeners: TcpListener[] = [];
   #portCounter = 0;
   /** The SYN being handled reuses a pair in TIME-WAIT: its ISN must lie above this (RFC 9293 3.6.1, MAY-2). */
@@ -290,7 +292,7 @@ export class TcpHost implements TcpHome, Transport {
   pend(tcb: Tcb): void {
     if (tcb.pending) return;
     tcb.pending = true;
-    this.#pending.push(tcb);
+    this.#pending[this.#pendingCount++] = tcb;
   }
 
   arm(tcb: Tcb, atMs: number): void {
@@ -503,9 +505,9 @@ export class TcpHost implements TcpHome, Transport {
         this.#starvedFree = free;
       }
       if (this.#readyListeners.length > 0) this.#tellListeners();
-      if (this.#pending.length === 0) return;
+      if (this.#pendingCount === 0) return;
       const pending = this.#pending;
-      for (let i = 0; i < pending.length; i++) {
+      for (let i = 0; i < this.#pendingCount; i++) {
         if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) {
           this.#flush();
           if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) {
@@ -515,21 +517,24 @@ export class TcpHost implements TcpHome, Transport {
           }
         }
         const tcb = pending[i]!;
+        pending[i] = null;
         if (tcb.events !== 0) this.#tell(tcb);
         if (this.#readyListeners.length > 0) this.#tellListeners();
         tcb.pending = false;
         settle(tcb);
         tcpOutput(tcb);
       }
-      pending.length = 0;
+      this.#pendingCount = 0;
     }
   }
 
   /** Output of `#pending[from …]` waits, but nobody is kept from hearing and no slab is kept from being reused. */
   #stall(from: number): void {
-    this.#pending.splice(0, from);
-    for (let i = 0; i < this.#pending.length; i++) {
-      const tcb = this.#pending[i]!;
+    const pending = this.#pending;
+    pending.copyWithin(0, from, this.#pendingCount);
+    this.#pendingCount -= from;
+    for (let i = 0; i < this.#pendingCount; i++) {
+      const tcb = pending[i]!;
       if (tcb.events !== 0) this.#tell(tcb);
       settle(tcb);
     }
