@@ -18,8 +18,11 @@ import { keptFromOutOfOrder, keptFromUnread } from './memory-shares.ts';
 import type { Segment } from './segment.ts';
 import type { Tcb } from './tcb.ts';
 
-/** Most out-of-order ranges that one connection keeps; a segment that would make one more is dropped. */
-const MAX_RANGES = 256;
+/**
+ * Most out-of-order ranges that one connection keeps; a segment that would make one more is dropped.
+ * A slow start that overshoots 4 MiB of window loses every second segment, and then there are hundreds.
+ */
+const MAX_RANGES = 1024;
 /** What a connection gets when the memory is exhausted, and nothing of it is unread. */
 const LAST_BYTES = BLOCK_SIZE;
 

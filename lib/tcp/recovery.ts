@@ -26,7 +26,7 @@ import { armRetransmit } from './timers.ts';
 /** DupThresh (RFC 5681, 6675). */
 const DUP_THRESH = 3;
 /** Most SACKed ranges remembered; beyond it, blocks that would add one are ignored. */
-const MAX_RANGES = 256;
+const MAX_RANGES = 1024;
 
 /** Takes the segment's SACK blocks into the scoreboard. Returns how many bytes are newly SACKed. */
 export function updateScoreboard(tcb: Tcb, segment: Segment): number {

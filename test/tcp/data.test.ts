@@ -170,12 +170,12 @@ script('everything in one batch, backwards', (h) => {
 
 script('out-of-order ranges are bounded', (h) => {
   const s = h.passive();
-  for (let i = 0; i < 400; i++) h.inject({ flags: '.', seq: 3 + i * 2, ack: 1, len: 1 });
+  for (let i = 0; i < 1400; i++) h.inject({ flags: '.', seq: 3 + i * 2, ack: 1, len: 1 });
   h.take();
-  h.t.ok(h.counters.RcvPruned >= 144, 'segments that would make more than 256 ranges are dropped');
-  h.inject({ flags: '.', seq: 1, ack: 1, len: 800 });
-  h.expect({ flags: '.', ack: 801 });
-  h.recv(s, 2000, 800);
+  h.t.ok(h.counters.RcvPruned >= 376, 'segments that would make more than 1024 ranges are dropped');
+  h.inject({ flags: '.', seq: 1, ack: 1, len: 2800 });
+  h.expect({ flags: '.', ack: 2801 });
+  h.recv(s, 4000, 2800);
 });
 
 // --------------------------------------------------------------------------------- receive window
