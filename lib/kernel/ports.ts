@@ -1,7 +1,7 @@
 /**
  * Which local ports sockets are bound to, and the choice of ephemeral ports (RFC 6056). Rules for two
  * sockets on one port follow Linux: they conflict when their addresses overlap, unless both allow reuse
- * and neither listens, or both ask for SO_REUSEPORT.
+ * and the other does not listen, or both ask for SO_REUSEPORT.
  */
 
 import { EADDRINUSE } from '../errno.ts';
@@ -64,7 +64,7 @@ export class PortBindings {
       for (const other of users) {
         if (other === user || !overlap(user, other)) continue;
         if (user.reusePort && other.reusePort) continue;
-        if (user.reuseAddress && other.reuseAddress && !user.listening && !other.listening) continue;
+        if (user.reuseAddress && other.reuseAddress && !other.listening) continue;
         return -EADDRINUSE;
       }
     }

@@ -1,7 +1,8 @@
 /** The low-level TCP socket of the kernel-style TCP: `BsdSocket` (lib/socket.ts) on TCBs and listeners. */
 
 import {
-  EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, EBADF, EINPROGRESS, EINVAL, EISCONN, ENETUNREACH, ENOPROTOOPT, ENOTCONN, EPIPE,
+  EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENETUNREACH, ENOPROTOOPT,
+  ENOTCONN, EPIPE,
 } from '../errno.ts';
 import {
   AF_INET, AF_INET6, IP_TOS, IP_TTL, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPV6_TCLASS, IPV6_UNICAST_HOPS, IPV6_V6ONLY, MSG_MORE, MSG_OOB,
@@ -16,7 +17,7 @@ import { MAX_BUFFER, MIN_BUFFER } from '../tcp/config.ts';
 import { tcpInfo } from '../tcp/info.ts';
 import { discardReceived, abortTcb, closeTcb, openActive, queueData, shutdownSend } from '../tcp/user.ts';
 import { readBytes } from '../tcp/receive.ts';
-import { CLOSED, CLOSE_WAIT, ESTABLISHED, SYN_RECEIVED, SYN_SENT } from '../tcp/states.ts';
+import { CLOSED, CLOSE_WAIT, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from '../tcp/states.ts';
 import { Tcb } from '../tcp/tcb.ts';
 import type { TcbOwner } from '../tcp/tcb.ts';
 import { armKeepalive } from '../tcp/timers.ts';
@@ -62,6 +63,8 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   #closed = false;
   #lingerSeconds = -1;
   #readShut = false;
+  /** connect() has been called, and has not yet told how it ended. */
+  #connecting = false;
   /** The user has asked to keep the process alive; there is something to keep it alive for. */
   #wanted = true;
   #active = false;
@@ -165,7 +168,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   connect(address: string, port: number): number {
     if (this.#closed) return -EBADF;
     if (this.#listener !== null) return -EISCONN;
-    if (this.#tcb !== null) return this.#tcb.state === SYN_SENT || this.#tcb.state === SYN_RECEIVED ? -EALREADY : -EISCONN;
+    if (this.#tcb !== null) return this.#connectAgain(this.#tcb);
     if (!Number.isInteger(port) || port < 0 || port > 0xffff) return -EINVAL;
     const remote = this.#parse(address);
     if (remote === null) return parseAddress(address) === null ? -EINVAL : -EAFNOSUPPORT;
@@ -200,6 +203,17 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     return result;
   }
 
+  /** As Linux has it: the first connect() after the attempt's end tells how it ended, and after a failure makes way for another. */
+  #connectAgain(tcb: Tcb): number {
+    if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) return -EALREADY;
+    if (!this.#connecting) return -EISCONN;
+    this.#connecting = false;
+    if (tcb.state !== CLOSED) return 0;
+    tcb.owner = null;
+    this.#tcb = null;
+    return tcb.error !== 0 ? this.#takeError(tcb) : -ECONNABORTED;
+  }
+
   #open(tcb: Tcb, port: number): number {
     const host = this.#host;
     const routed = host.ip.route(tcb.flow);
@@ -216,6 +230,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     this.#port = tcb.localPort;
     this.#tcb = tcb;
     tcb.owner = this;
+    this.#connecting = true;
     this.#activate();
     openActive(tcb);
     return -EINPROGRESS;
@@ -229,7 +244,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   getpeername(): SocketAddress | null {
     const tcb = this.#tcb;
-    if (tcb === null || tcb.state === SYN_SENT) return null;
+    if (tcb === null || tcb.state === SYN_SENT || tcb.state === CLOSED || tcb.state === TIME_WAIT) return null;
     return this.#address(tcb.flow.r0, tcb.flow.r1, tcb.flow.r2, tcb.flow.r3, tcb.remotePort);
   }
 
@@ -245,7 +260,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   send(from: Uint8Array, offset: number, length: number, flags = 0): number {
     const tcb = this.#tcb;
     if (this.#closed) return -EBADF;
-    if (tcb === null) return -ENOTCONN;
+    if (tcb === null) return -EPIPE;
     if (tcb.error !== 0) return this.#takeError(tcb);
     if (tcb.finQueued || tcb.state === CLOSED) return -EPIPE;
     if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) {
@@ -283,10 +298,9 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
       turn.leave();
       return taken;
     }
+    if (tcb.finReceived) return 0;
     if (tcb.error !== 0) return this.#takeError(tcb);
-    if (tcb.finReceived || tcb.state === CLOSED || this.#readShut) return 0;
-    if (tcb.state === SYN_SENT) return -ENOTCONN;
-    return -EAGAIN;
+    return tcb.state === CLOSED || this.#readShut ? 0 : -EAGAIN;
   }
 
   get available(): number {

@@ -50,7 +50,7 @@ const table: [string, Choice, string, Choice, boolean][] = [
   [a4, { reuse: true }, a4, {}, true],
   [a4, {}, a4, { reuse: true }, true],
   [a4, { reuse: true, listen: true }, a4, { reuse: true }, true],
-  [a4, { reuse: true }, a4, { reuse: true, listen: true }, true],
+  [a4, { reuse: true }, a4, { reuse: true, listen: true }, false],
   [any4, { reuse: true, listen: true }, a4, { reuse: true }, true],
   [a4, { port: true }, a4, { port: true }, false],
   [a4, { port: true, listen: true }, a4, { port: true, listen: true }, false],
