@@ -4,7 +4,9 @@
  */
 
 import { EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, errnoName } from '../errno.ts';
-import { AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, SO_REUSEADDR, SOL_SOCKET } from '../socket.ts';
+import {
+  AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, SO_KEEPALIVE, SO_REUSEADDR, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
+} from '../socket.ts';
 import type { BsdSocket, SocketProvider } from '../socket.ts';
 import { ServiceError } from './service.ts';
 
@@ -16,6 +18,13 @@ export interface TcpConnection {
 }
 
 const BACKLOG = 511;
+/**
+ * A peer that goes away without a word (its reset may be lost) leaves a connection on which these services
+ * have nothing to send. Probes find that out after two minutes of silence, and then within one.
+ */
+const KEEPALIVE_IDLE_S = 120;
+const KEEPALIVE_INTERVAL_S = 10;
+const KEEPALIVE_PROBES = 6;
 
 /** Listens on a port of all addresses and keeps the connections, so that they can be closed together. */
 export class TcpListener {
@@ -75,6 +84,11 @@ function listen(provider: SocketProvider, domain: number, address: string, port:
   const socket = provider.socket(domain, SOCK_STREAM, IPPROTO_TCP);
   if (typeof socket === 'number') return socket;
   socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
+  // Accepted sockets inherit these.
+  socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1);
+  socket.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+  socket.setsockopt(IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+  socket.setsockopt(IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
   let result = socket.bind(address, port);
   if (result === 0) result = socket.listen(BACKLOG);
   if (result === 0) return socket;
