@@ -108,8 +108,29 @@ function parseTunName(text: string): string {
   return text;
 }
 
+/** Why no host can have this address, or null: it stands for nobody, for a group or for a whole network. */
+function unusableBecause(cidr: Cidr): string | null {
+  const { family, prefix, value } = cidr;
+  if (value === 0n) return 'is the unspecified address';
+  if (family === 6) return value >> 120n === 0xffn ? 'is a multicast address' : null;
+  if (value >> 28n === 0xen) return 'is a multicast address';
+  if (value >> 28n === 0xfn) return 'is a reserved address';
+  // Networks of one or two addresses have no broadcast (RFC 3021).
+  if (prefix > 30) return null;
+  if (value === networkOf(cidr)) return 'is the address of the network itself';
+  return value === networkOf(cidr) + (1n << BigInt(32 - prefix)) - 1n ? 'is the broadcast address of its network' : null;
+}
+
+/** As `parseCidr`, for an address that an interface is to have. */
+export function parseHostCidr(text: string): Cidr {
+  const cidr = parseCidr(text);
+  const reason = unusableBecause(cidr);
+  if (reason !== null) throw new InvalidArgumentError(`'${text}' ${reason}; choose another, such as 10.90.0.2/24 or fd90::2/64.`);
+  return cidr;
+}
+
 function collectCidr(text: string, before: Cidr[] | undefined): Cidr[] {
-  return [...(before ?? []), parseCidr(text)];
+  return [...(before ?? []), parseHostCidr(text)];
 }
 
 /** Values of the options that `addDeviceOptions` adds. */

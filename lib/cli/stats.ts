@@ -61,7 +61,7 @@ export class StatsPrinter {
     const now = this.#sample();
     this.#last = now;
     const seconds = Math.max((now.timeMs - last.timeMs) / 1000, 1e-3);
-    const connections = this.#open.stack.connections().length;
+    const { connections } = this.#open.stack.tcp;
     if (this.#json) {
       process.stdout.write(`${JSON.stringify({
         event: 'stats',

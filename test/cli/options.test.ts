@@ -2,7 +2,7 @@
 
 import t from 'tap';
 import type { DeviceOptions } from '../../lib/cli/options.ts';
-import { integer, isInside, neighbourOf, parseCidr, parseServeArgument, planDevice, seconds } from '../../lib/cli/options.ts';
+import { integer, isInside, neighbourOf, parseCidr, parseHostCidr, parseServeArgument, planDevice, seconds } from '../../lib/cli/options.ts';
 import { parseServeList } from '../../lib/services/index.ts';
 
 t.test('CIDR', async (t) => {
@@ -11,6 +11,17 @@ t.test('CIDR', async (t) => {
   for (const bad of ['10.90.0.2', '10.90.0/24', '10.90.0.256/24', '10.90.0.2/33', '10.90.0.2/-1', 'fd90::2/129', 'fd90:::2/64',
     'fd90::2', '', '/24', '10.90.0.2/24/8', 'ten/8', '10.90.0.2/2x', ' 10.90.0.2/24', '0x0a.1.1.1/8', '::ffff:1.2.3.400/96']) {
     t.throws(() => parseCidr(bad), /write ADDRESS\/PREFIX, such as/, `'${bad}'`);
+  }
+});
+
+t.test('addresses that no host can have', async (t) => {
+  const bad: [string, RegExp][] = [
+    ['0.0.0.0/0', /unspecified/], ['::/64', /unspecified/], ['224.0.0.1/8', /multicast/], ['ff02::1/64', /multicast/],
+    ['240.0.0.1/8', /reserved/], ['255.255.255.255/32', /reserved/], ['10.90.0.0/24', /network itself/], ['10.90.0.255/24', /broadcast/],
+  ];
+  for (const [text, reason] of bad) t.throws(() => parseHostCidr(text), reason, text);
+  for (const good of ['10.90.0.2/24', '10.90.1.0/23', '10.90.0.0/31', '10.90.0.1/31', '10.90.0.255/32', 'fd90::/64', 'fe80::5/64']) {
+    t.equal(parseHostCidr(good).text, good);
   }
 });
 
