@@ -14,7 +14,7 @@ import { PacketMemory } from './buffer/packet-memory.ts';
 import { TransmitQueue } from './buffer/transmit-queue.ts';
 import { SystemClock } from './clock.ts';
 import type { Alarm, Clock } from './clock.ts';
-import { ECONNABORTED, EPROTONOSUPPORT } from './errno.ts';
+import { ECONNABORTED, ENETDOWN, EPROTONOSUPPORT } from './errno.ts';
 import { parseCidr } from './ip/cidr.ts';
 import { Ip } from './ip/ip.ts';
 import type { IpLimits } from './ip/ip.ts';
@@ -128,6 +128,9 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
 
   constructor(options: StackOptions) {
     super();
+    // JavaScript reaches this without a compiler's word.
+    if (options?.link === undefined) throw new RangeError('a stack needs a link; give for example link: openTun({ name: \'tcpu0\' })');
+    if (!Array.isArray(options.addresses)) throw new RangeError('a stack needs addresses; give for example addresses: [\'10.90.0.2/24\']');
     const config = tcpConfig(options.tcp);
     if (createCongestionControl(config.congestion) === undefined) {
       throw new RangeError(`there is no congestion control '${config.congestion}'; there are ${congestionNames().join(', ')}`);
@@ -278,9 +281,10 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
    * A low-level TCP socket.
    * @param domain AF_INET or AF_INET6
    * @param type SOCK_STREAM (datagrams: `stack.udp`)
-   * @returns the socket, -EAFNOSUPPORT or -EPROTONOSUPPORT
+   * @returns the socket, -EAFNOSUPPORT, -EPROTONOSUPPORT, or -ENETDOWN once the stack is closed
    */
   socket(domain: number, type: number = SOCK_STREAM, protocol = 0): BsdSocket | number {
+    if (this.#closed) return -ENETDOWN;
     if (type !== SOCK_STREAM || (protocol !== 0 && protocol !== IPPROTO_TCP)) return -EPROTONOSUPPORT;
     return tcpSocket(this.tcp, domain);
   }
