@@ -13,7 +13,8 @@ import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { ACK, DEFAULT_MSS_V4, DEFAULT_MSS_V6, FIN, RST, SYN, URG } from '../wire/tcp.ts';
 import { sendSyn, startCongestion, updateSndMss } from './output.ts';
-import { acceptInOrder, acceptOutOfOrder, joinOutOfOrder, noteReceiverRtt, settle } from './receive.ts';
+import { noteReceiverRtt, tuneSendBuffer } from './buffer-tuning.ts';
+import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, settle } from './receive.ts';
 import { onDuplicateAck, onNewAck, updateScoreboard } from './recovery.ts';
 import { sampleRtt } from './rtt.ts';
 import type { Segment } from './segment.ts';
@@ -31,8 +32,6 @@ const TS_RECENT_LIFE_MS = 24 * 86_400_000;
 const STRAY_MS = 100;
 /** Flags that header prediction does not know. */
 const UNUSUAL = SYN | FIN | RST | URG;
-/** Delivery is measured over this time at least, µs. */
-const DELIVERY_US = 10_000;
 /** Duplicate ACKs that one batch can cause. */
 const MAX_GAP_ACKS = 16;
 /** Full-sized segments that are worth counting as such begin here. */
@@ -156,34 +155,13 @@ function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
     if (tcb.cwndLimited || tcb.cwnd < tcb.ssthresh && tcb.cwnd < 2 * flight) tcb.congestion.onAck(tcb, acked, home.nowMs);
     tcb.cwndLimited = false;
   }
-  if (!tcb.sndbufLocked) tuneSendBuffer(tcb);
+  tuneSendBuffer(tcb);
   if (tcb.sndUna === tcb.sndNxt) tcb.rexmtAt = 0;
   else {
     tcb.unackedSinceMs = home.nowMs;
     armRetransmit(tcb);
   }
   home.pend(tcb);
-}
-
-/**
- * The send buffer grows to what the path can hold, so that the application keeps ahead of the ACKs:
- * twice what is delivered in the least round trip, or four times when it was measured over no more than
- * one, since slow start may double it meanwhile; and no more than twice the congestion window. The window alone is no measure: on a path
- * without loss it grows for ever, and a buffer of megabytes only waits, out of cache, in the peer's queue.
- */
-function tuneSendBuffer(tcb: Tcb): void {
-  const most = Math.min(2 * tcb.cwnd, tcb.home.config.sndbufMax);
-  if (most <= tcb.sndbufLimit || tcb.minRttUs === 0) return;
-  const nowUs = tcb.home.nowUs;
-  const elapsedUs = (nowUs - tcb.deliveredUs) | 0;
-  if (elapsedUs >= 0 && elapsedUs < Math.max(tcb.minRttUs, DELIVERY_US)) return;
-  const delivered = seqDiff(tcb.sndUna, tcb.deliveredSeq);
-  tcb.deliveredUs = nowUs;
-  tcb.deliveredSeq = tcb.sndUna;
-  if (elapsedUs <= 0 || elapsedUs > 4 * tcb.srttUs + DELIVERY_US * 4) return;
-  const factor = 2 + 2 * Math.min(tcb.minRttUs / elapsedUs, 1);
-  const wanted = Math.min(factor * (delivered / elapsedUs) * tcb.minRttUs, most);
-  if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = Math.floor(wanted);
 }
 
 // ---------------------------------------------------------------------------------------- SYN-SENT
@@ -590,6 +568,8 @@ function takeText(tcb: Tcb, segment: Segment, seq: Seq): void {
 /** Eighth of 3.10.7.4: everything up to the peer's FIN has arrived. */
 function finReceived(tcb: Tcb): void {
   tcb.finReceived = true;
+  // There is nothing beyond a FIN, whatever has come.
+  if (tcb.oooCount > 0) forgetOutOfOrder(tcb);
   tcb.rcvNxt = seqAdd(tcb.rcvNxt, 1);
   // The FIN takes a place in the window that was told.
   if (seqLt(tcb.rcvAdv, tcb.rcvNxt)) tcb.rcvAdv = tcb.rcvNxt;

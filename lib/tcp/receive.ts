@@ -15,7 +15,7 @@ import { seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqAdd } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAX_SACK_BLOCKS } from '../wire/tcp.ts';
 import { keptFromOutOfOrder, keptFromUnread } from './memory-shares.ts';
-import type { Segment } from './segment.ts';
+import { tuneReceiveBuffer } from './buffer-tuning.ts';
 import type { Tcb } from './tcb.ts';
 
 /**
@@ -214,6 +214,13 @@ function noteRecent(tcb: Tcb, left: Seq): void {
   recent[0] = left;
 }
 
+/** Gives up what is out of order. */
+export function forgetOutOfOrder(tcb: Tcb): void {
+  tcb.oooCount = 0;
+  tcb.ooo = null;
+  if (tcb.rcvStored === 0) tcb.rcvBuffer.clear();
+}
+
 /** RCV.NXT has moved: ranges that it has reached become readable. */
 export function joinOutOfOrder(tcb: Tcb): void {
   const ooo = tcb.ooo!;
@@ -298,33 +305,4 @@ export function windowUpdateDue(tcb: Tcb): boolean {
   const open = seqDiff(tcb.rcvAdv, tcb.rcvNxt);
   return more >= 2 * tcb.rcvMss && (more >= tcb.rcvbufLimit >> 2 || open <= tcb.rcvbufLimit >> 3)
     || more >= tcb.rcvbufLimit >> 1;
-}
-
-/** The round trip as a receiver sees it: the time from telling a timestamp to its echo (ms clock), or none. */
-export function noteReceiverRtt(tcb: Tcb, segment: Segment): void {
-  if (!tcb.timestamps || segment.tsEcr === 0) return;
-  const elapsedMs = (tcb.home.nowMs + tcb.tsOffset - segment.tsEcr) | 0;
-  if (elapsedMs < 0 || elapsedMs > 60_000) return;
-  const sampleUs = elapsedMs * 1000 + 500;
-  tcb.rcvRttUs = tcb.rcvRttUs === 0 ? sampleUs : tcb.rcvRttUs + ((sampleUs - tcb.rcvRttUs) >> 3);
-}
-
-/**
- * Dynamic right-sizing, as Linux does it: when the application has read more in one round trip than
- * half of the buffer, the buffer becomes twice what it read.
- */
-function tuneReceiveBuffer(tcb: Tcb): void {
-  if (tcb.rcvbufLocked) return;
-  const home = tcb.home;
-  const rtt = tcb.rcvRttUs !== 0 ? tcb.rcvRttUs : tcb.srttUs;
-  if (rtt === 0) return;
-  const elapsed = (home.nowUs - tcb.tuneUs) | 0;
-  if (elapsed >= 0 && elapsed < rtt) return;
-  const read = seqDiff(tcb.rcvRead, tcb.tuneSeq);
-  tcb.tuneUs = home.nowUs;
-  tcb.tuneSeq = tcb.rcvRead;
-  // A measurement that was interrupted by silence says nothing.
-  if (elapsed < 0 || elapsed > 4 * rtt + 10_000) return;
-  const wanted = Math.min(2 * read + 16 * tcb.rcvMss, home.config.rcvbufMax);
-  if (wanted > tcb.rcvbufLimit) tcb.rcvbufLimit = wanted;
 }

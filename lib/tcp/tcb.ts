@@ -233,6 +233,9 @@ export class Tcb {
   deliveredSeq = 0 as Seq;
 
   // ---- receive buffer tuning ----
+  /** When the application last read (int32 µs), and in how many turns since the measurement began. */
+  readUs = 0;
+  reads = 0;
   /** Start of the measurement: time (int32 µs), and what had been read by then. */
   tuneUs = 0;
   tuneSeq = 0 as Seq;
