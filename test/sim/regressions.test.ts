@@ -138,3 +138,15 @@ t.test('blocks that a queued packet names are not used again before it has left'
   t.equal(pair.a.memory.freeBlocks, pair.a.memory.blockCount - 1);
   pair.close();
 });
+
+script('data beyond a FIN is forgotten when the FIN arrives', (h) => {
+  const s = h.passive({ sack: true });
+  h.inject({ flags: '.', seq: 5001, ack: 1, len: 100 });
+  h.take();
+  h.inject({ flags: 'F.', seq: 1, ack: 1 });
+  const out = h.take();
+  h.t.equal(out.at(-1)!.ack, 2);
+  h.t.notOk(out.at(-1)!.sack?.length, 'nothing more is reported');
+  h.t.equal(h.stack.memory.freeBlocks, h.stack.memory.blockCount);
+  h.t.equal(s.recv(new Uint8Array(1), 0, 1), 0);
+});
