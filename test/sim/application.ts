@@ -180,7 +180,8 @@ export class Application {
   #settle(): void {
     const socket = this.#socket;
     if (socket === null || this.closed || this.failure !== '') return;
-    if (this.sent < this.#out.bytes || socket.getpeername() === null) return;
+    // Before the connection is open there is nothing to end; afterwards, with both FINs exchanged, it has no peer any more.
+    if (this.sent < this.#out.bytes || (!this.#shut && socket.getpeername() === null)) return;
     if (this.#early) {
       if (socket.available > 0) return;
       this.#close();
