@@ -41,9 +41,10 @@ function allocated(run: () => void): number {
   const before = process.memoryUsage().heapUsed;
   run();
   const after = process.memoryUsage().heapUsed;
-  const result = profiler.stop() as unknown as {
-    statistics: { beforeGC: { heapStatistics: { usedHeapSize: number } }; afterGC: { heapStatistics: { usedHeapSize: number } } }[];
-  };
+  interface Usage {
+    heapStatistics: { usedHeapSize: number };
+  }
+  const result = profiler.stop() as unknown as { statistics: { beforeGC: Usage; afterGC: Usage }[] };
   let collected = 0;
   for (const s of result.statistics) collected += s.beforeGC.heapStatistics.usedHeapSize - s.afterGC.heapStatistics.usedHeapSize;
   return after - before + collected;
@@ -84,7 +85,9 @@ class Peer {
 
   constructor() {
     const { link } = this;
-    this.stack = createStack({ link, addresses: ['10.90.0.2/24'], clock: this.clock, random: new SeededRandom(1), memory: 32 << 20 });
+    this.stack = createStack({
+      link, addresses: ['10.90.0.2/24'], clock: this.clock, random: new SeededRandom(1), memory: 32 << 20,
+    });
     this.stack.tcp.initialSequence = () => 5000 as never;
     this.stack.tcp.timestampOffset = () => 0;
     const listener = this.#socket();

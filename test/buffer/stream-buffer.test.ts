@@ -14,7 +14,10 @@ type Step =
   | { kind: 'clear' };
 
 const steps = fc.array(fc.oneof(
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant('put' as const), at: fc.nat(60_000), length: fc.nat(30_000), from: fc.nat(60_000) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({ kind: fc.constant('put' as const), at: fc.nat(60_000), length: fc.nat(30_000), from: fc.nat(60_000) }),
+  },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('drop' as const), length: fc.nat(40_000) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('clear' as const) }) },
 ), { maxLength: 60 });
@@ -30,7 +33,7 @@ function run(memory: PacketMemory, list: Step[]): void {
   for (const step of list) {
     if (step.kind === 'put') {
       const stored = buffer.put(step.at, source, step.from, step.length);
-      if (stored > step.length || stored < step.length && memory.freeBlocks > 0) throw new Error(`stored ${stored} of ${step.length}`);
+      if (stored > step.length || stored < step.length && memory.freeBlocks > 0) throw new Error(`stored ${stored}`);
       for (let i = 0; i < stored; i++) model.set(base + step.at + i, source[step.from + i]!);
     } else if (step.kind === 'drop') {
       buffer.drop(step.length);

@@ -3,7 +3,8 @@
 import t from 'tap';
 import { HEADER_SLOT, PacketMemory } from '../../lib/buffer/packet-memory.ts';
 import {
-  CSUM_PARTIAL, GSO_TCPV4, TransmitQueue, TX_CSUM, TX_FLAGS, TX_GSO_SIZE, TX_GSO_TYPE, TX_HEADER_LENGTH, TX_LENGTH, TX_PIECES, TX_STRIDE,
+  CSUM_PARTIAL, GSO_TCPV4, TransmitQueue, TX_CSUM, TX_FLAGS, TX_GSO_SIZE, TX_GSO_TYPE, TX_HEADER_LENGTH, TX_LENGTH, TX_PIECES,
+  TX_STRIDE,
 } from '../../lib/buffer/transmit-queue.ts';
 
 function queue(headerSlots = 16): TransmitQueue {

@@ -16,8 +16,8 @@ interface Choice {
 function user(address: string, choice: Choice = {}): PortUser {
   const { w0, w1, w2, w3 } = parseAddress(address)!;
   return {
-    b0: w0, b1: w1, b2: w2, b3: w3, v6only: choice.v6only ?? false, reuseAddress: choice.reuse ?? false, reusePort: choice.port ?? false,
-    listening: choice.listen ?? false,
+    b0: w0, b1: w1, b2: w2, b3: w3,
+    v6only: choice.v6only ?? false, reuseAddress: choice.reuse ?? false, reusePort: choice.port ?? false, listening: choice.listen ?? false,
   };
 }
 
@@ -63,7 +63,8 @@ t.test('the table of conflicts', (t) => {
   for (const [first, one, second, other, refused] of table) {
     const ports = new PortBindings(new SeededRandom(1));
     ports.add(user(first, one), 80);
-    t.equal(ports.check(user(second, other), 80), refused ? -98 : 0, `${first} ${JSON.stringify(one)}, then ${second} ${JSON.stringify(other)}`);
+    const what = `${first} ${JSON.stringify(one)}, then ${second} ${JSON.stringify(other)}`;
+    t.equal(ports.check(user(second, other), 80), refused ? -98 : 0, what);
     t.equal(ports.check(user(second, other), 81), 0);
   }
   t.end();

@@ -10,7 +10,7 @@ import { AF_INET, MSG_PEEK, SO_ERROR, SO_LINGER, SO_REUSEADDR, SOL_SOCKET } from
 import type { BsdSocket } from '../../lib/socket.ts';
 import { createStack } from '../../lib/stack.ts';
 import type { Stack } from '../../lib/stack.ts';
-import { python, scenarios } from './scenarios.ts';
+import { python, scenarios, stepsOf } from './scenarios.ts';
 
 const ADDRESS: Record<string, string> = { any: '0.0.0.0', own: '10.90.0.2', foreign: '192.0.2.77', hole: '10.90.0.77' };
 
@@ -71,14 +71,15 @@ class Runner {
   }
 }
 
-for (const { name, steps } of scenarios) {
-  t.test(name, (t) => {
+for (const scenario of scenarios) {
+  t.test(scenario.name, (t) => {
     const stack = createStack({
-      link: new PacketLink({ send: () => {} }), addresses: ['10.90.0.2/24'], clock: new VirtualClock(1_000_000), random: new SeededRandom(3),
+      link: new PacketLink({ send: () => {} }), addresses: ['10.90.0.2/24'], clock: new VirtualClock(1_000_000),
+      random: new SeededRandom(3),
     });
     const runner = new Runner(stack);
     const done: string[] = [];
-    for (const [operation, want] of steps) {
+    for (const [operation, want] of stepsOf(scenario)) {
       const got = runner.run(operation);
       done.push(operation);
       t.equal(got, want, `${operation} gives ${want}`);
@@ -95,8 +96,8 @@ t.test('the table is what Linux does', (t) => {
   const setUp = 'ip link set lo up && ip link add hole type veth peer name swallow && ip addr add 10.99.0.1/24 dev hole'
     + ' && ip link set hole up && ip link set swallow up && ip neigh add 10.99.0.2 lladdr 02:00:00:00:00:02 dev hole';
   const child = spawnSync('unshare', ['-rn', 'sh', '-c', `${setUp} && exec python3 -c "$SCRIPT"`], {
-    input: JSON.stringify(scenarios.map(({ steps }) => steps.map(([operation]) => operation))), env: { ...process.env, SCRIPT: python },
-    encoding: 'utf8', timeout: 60_000,
+    input: JSON.stringify(scenarios.map((scenario) => stepsOf(scenario).map(([operation]) => operation))),
+    env: { ...process.env, SCRIPT: python }, encoding: 'utf8', timeout: 60_000,
   });
   if (child.error !== undefined || child.status !== 0) {
     const reason = child.error?.message ?? child.stderr.trim();
@@ -107,8 +108,10 @@ t.test('the table is what Linux does', (t) => {
     return;
   }
   const results = JSON.parse(child.stdout) as string[][];
-  scenarios.forEach(({ name, steps }, i) => {
-    steps.forEach(([operation, want], k) => t.equal(results[i]![k], want, `${name}: ${operation} gives ${want}`));
+  scenarios.forEach((scenario, i) => {
+    stepsOf(scenario).forEach(([operation, want], k) => {
+      t.equal(results[i]![k], want, `${scenario.name}: ${operation} gives ${want}`);
+    });
   });
   t.end();
 });

@@ -5,7 +5,8 @@ import t from 'tap';
 import { TimeWaitTable } from '../../lib/kernel/time-wait.ts';
 
 t.test('rows expire in order; removed and restarted ones do not get in the way', (t) => {
-  fc.assert(fc.property(fc.array(fc.tuple(fc.constantFrom('add', 'add', 'add', 'remove', 'restart', 'pass'), fc.nat(1000)), { maxLength: 400 }), (steps) => {
+  const step = fc.tuple(fc.constantFrom('add', 'add', 'add', 'remove', 'restart', 'pass'), fc.nat(1000));
+  fc.assert(fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
     const table = new TimeWaitTable();
     let now = 0x7ffff000;
     let serial = 0;
@@ -17,12 +18,12 @@ t.test('rows expire in order; removed and restarted ones do not get in the way',
         const entry = serial++;
         const row = table.add(entry, (now + 60_000) | 0, entry * 3, entry * 5, n, (n & 1) === 1, -n, n * 7, n & 0xff, 64);
         live.set(entry, { row, expires: now + 60_000, order: order++ });
-        if (table.rcvNxt(row) !== entry * 5 || table.sndNxt(row) !== entry * 3 || table.window(row) !== n || table.tsRecent(row) !== -n) {
-          throw new Error('fields');
-        }
-        if (table.timestamps(row) !== ((n & 1) === 1) || table.tsOffset(row) !== n * 7 || table.tos(row) !== (n & 0xff) || table.ttl(row) !== 64) {
-          throw new Error('fields');
-        }
+        const fields = [
+          table.rcvNxt(row), table.sndNxt(row), table.window(row), table.tsRecent(row), table.timestamps(row), table.tsOffset(row),
+          table.tos(row), table.ttl(row),
+        ];
+        const want = [entry * 5, entry * 3, n, -n, (n & 1) === 1, n * 7, n & 0xff, 64];
+        if (fields.some((field, i) => field !== want[i] && !(field === 0 && want[i] === 0))) throw new Error(`fields ${fields}`);
       } else if (kind === 'remove' && some !== undefined) {
         table.remove(live.get(some)!.row);
         live.delete(some);

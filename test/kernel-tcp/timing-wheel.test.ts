@@ -33,7 +33,9 @@ const steps = fc.array(fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('next' as const), who: fc.constant(0), ms: fc.constant(0) }) },
 ), { minLength: 1, maxLength: 60 });
 
-const starts: fc.Arbitrary<number> = fc.constantFrom<number[]>(0, 1_000_000, 0x7fffff00, 0x7fffffff, -0x80000000, -256, -1, 0x7f000000, -0x1000001);
+const starts: fc.Arbitrary<number> = fc.constantFrom<number[]>(
+  0, 1_000_000, 0x7fffff00, 0x7fffffff, -0x80000000, -256, -1, 0x7f000000, -0x1000001,
+);
 
 t.test('fires exactly at the millisecond, never early, never late', (t) => {
   fc.assert(fc.property(starts, steps, (start, list) => {

@@ -606,7 +606,10 @@ script('a FIN waits for a window that is closed', (h) => {
 
 script('the peer fills the window exactly and closes: the FIN is taken', (h) => {
   const s = h.passive({}, h.listen(80, 5, (l) => l.setsockopt(SOL_SOCKET, 8, 4096)));
-  h.inject({ flags: '.', seq: 1, ack: 1, len: 1460 }, { flags: '.', seq: 1461, ack: 1, len: 1460 }, { flags: 'FP.', seq: 2921, ack: 1, len: 1176 });
+  h.inject(
+    { flags: '.', seq: 1, ack: 1, len: 1460 }, { flags: '.', seq: 1461, ack: 1, len: 1460 },
+    { flags: 'FP.', seq: 2921, ack: 1, len: 1176 },
+  );
   h.expect({ flags: '.', ack: 4098, win: 0 });
   h.state(s, 'CLOSE-WAIT');
   h.recv(s, 5000, 4096);
@@ -615,7 +618,10 @@ script('the peer fills the window exactly and closes: the FIN is taken', (h) => 
 
 script('a FIN alone is taken when the window is closed', (h) => {
   const s = h.passive({}, h.listen(80, 5, (l) => l.setsockopt(SOL_SOCKET, 8, 4096)));
-  h.inject({ flags: '.', seq: 1, ack: 1, len: 1460 }, { flags: '.', seq: 1461, ack: 1, len: 1460 }, { flags: 'P.', seq: 2921, ack: 1, len: 1176 });
+  h.inject(
+    { flags: '.', seq: 1, ack: 1, len: 1460 }, { flags: '.', seq: 1461, ack: 1, len: 1460 },
+    { flags: 'P.', seq: 2921, ack: 1, len: 1176 },
+  );
   h.expect({ flags: '.', ack: 4097, win: 0 });
   h.inject({ flags: 'F.', seq: 4097, ack: 1 });
   h.expect({ flags: '.', ack: 4098, win: 0 });

@@ -18,7 +18,7 @@ function open(h: Harness): BsdSocket {
   return h.active({ mss: MSS, win: 65535, ws: 7 }, (s) => s.setsockopt(SOL_SOCKET, SO_SNDBUF, 1 << 22), 100);
 }
 
-/** One round trip of `rttMs` in which all that is in flight is acknowledged, two segments at a time. Returns what was in flight. */
+/** A round trip of `rttMs`: all that is in flight is acknowledged, two segments at a time. Returns what was in flight. */
 function round(h: Harness, seq: number, rttMs = 100): number {
   const sent = h.take().reduce((sum, o) => sum + o.len, 0);
   h.advance(rttMs);

@@ -5,8 +5,8 @@
 
 import { LINK_CSUM, LINK_TSO4, LINK_TSO6 } from '../../lib/link/link.ts';
 import {
-  IPPROTO_TCP, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, POLLIN, POLLOUT, POLLPRI, SO_RCVBUF, SO_SNDBUF, SOL_SOCKET, TCP_CORK, TCP_NODELAY,
-  TCP_QUICKACK,
+  IPPROTO_TCP, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, POLLIN, POLLOUT, POLLPRI, SO_RCVBUF, SO_SNDBUF, SOL_SOCKET, TCP_CORK,
+  TCP_NODELAY, TCP_QUICKACK,
 } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
 import { describe, script } from './harness.ts';
@@ -49,7 +49,7 @@ script('header prediction with timestamps', (h) => {
     h.recv(s, 100);
     h.send(s, 100);
     const out = h.take();
-    h.t.same(out.at(-1)!.ts, [1001 + i, Math.floor(h.peerTsBase + h.clock.nowUs() / 1000)], 'the timestamp echoed is the one that came');
+    h.t.same(out.at(-1)!.ts, [1001 + i, Math.floor(h.peerTsBase + h.clock.nowUs() / 1000)], 'the echo is of what came');
     h.t.equal(out.at(-1)!.len, 100);
   }
   h.t.equal(h.counters.PredictedData, 10);
@@ -219,7 +219,10 @@ script('a probe of a closed window: a byte at RCV.NXT is refused and answered, i
   const s = small(h, 4096);
   h.send(s, 100);
   h.expect({ flags: 'P.', seq: 1, len: 100 });
-  h.inject({ flags: '.', seq: 1, ack: 1, len: 1460 }, { flags: '.', seq: 1461, ack: 1, len: 1460 }, { flags: '.', seq: 2921, ack: 1, len: 1176 });
+  h.inject(
+    { flags: '.', seq: 1, ack: 1, len: 1460 }, { flags: '.', seq: 1461, ack: 1, len: 1460 },
+    { flags: '.', seq: 2921, ack: 1, len: 1176 },
+  );
   h.expect({ flags: '.', ack: 4097, win: 0 });
   h.inject({ flags: 'P.', seq: 4097, ack: 101, len: 1 });
   h.expect({ flags: '.', seq: 101, ack: 4097, win: 0 });
@@ -703,7 +706,10 @@ script('a link that takes nothing for a while: everything is sent when it can', 
   h.link.room = 2;
   h.send(s, 14_600);
   h.t.equal(h.out.length, 2);
+  let told = 0;
+  s.onready = (events) => (told |= events);
   h.inject({ flags: 'P.', seq: 1, ack: 1, len: 100 });
+  h.t.equal(told & POLLIN, POLLIN, 'nobody is kept from hearing');
   h.recv(s, 100);
   h.t.equal(h.out.length, 2);
   h.link.room = Infinity;

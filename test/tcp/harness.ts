@@ -34,8 +34,9 @@ export type Test = typeof t;
 
 export const OURS4 = [10, 90, 0, 2];
 export const PEER4 = [10, 90, 0, 1];
-export const OURS6 = [0xfd, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-export const PEER6 = [0xfd, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+/** No word of them is zero, or like another. */
+export const OURS6 = [0xfd, 0x90, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 2];
+export const PEER6 = [0xfd, 0x90, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 1];
 
 const FLAG_BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, '.': 16, U: 32, E: 64, W: 128 };
 
@@ -199,7 +200,7 @@ export class Harness {
     this.link = new ScriptLink(options.mtu ?? 1500, options.features ?? 0, (...packet) => this.#packet(...packet));
     this.clock.advance(1_000_000);
     this.stack = createStack({
-      link: this.link, addresses: ['10.90.0.2/24', 'fd90::2/64'], clock: this.clock, random: new SeededRandom(7),
+      link: this.link, addresses: ['10.90.0.2/24', 'fd90:1:2:3:4:5:6:2/64'], clock: this.clock, random: new SeededRandom(7),
       tcp: { ...options.tcp }, memory: options.memory ?? 16 << 20,
     });
     this.#nowMs0 = this.stack.tcp.nowMs;
@@ -276,7 +277,7 @@ export class Harness {
   #ip(payload: Uint8Array, source: number[], destination: number[], protocol: number): Uint8Array {
     if (this.ipv6) {
       const packet = new Uint8Array(40 + payload.length);
-      packet.set([0x60, 0, 0, 0, payload.length >> 8, payload.length & 0xff, protocol === 1 ? 58 : protocol, 64, ...source, ...destination]);
+      packet.set([0x60, 0, 0, 0, payload.length >> 8, payload.length & 0xff, protocol, 64, ...source, ...destination]);
       packet.set(payload, 40);
       return packet;
     }
@@ -355,9 +356,10 @@ export class Harness {
     }
     const out: Out = {
       flags: '', seq: (view.getInt32(4) - this.iss) | 0, ack: (bits & 16) === 0 ? 0 : (view.getInt32(8) - this.peerIss) | 0,
-      win: view.getUint16(14), len: tcp.length - headerLength, urg: view.getUint16(18), srcPort: view.getUint16(0), dstPort: view.getUint16(2),
-      options: [...tcp.subarray(20, headerLength)], payload: tcp.slice(headerLength), tos: v6 ? ((bytes[0]! & 15) << 4) | (bytes[1]! >> 4) : bytes[1]!,
-      ttl: v6 ? bytes[7]! : bytes[8]!, atMs: this.nowMs, csumOk,
+      win: view.getUint16(14), len: tcp.length - headerLength, urg: view.getUint16(18),
+      srcPort: view.getUint16(0), dstPort: view.getUint16(2),
+      options: [...tcp.subarray(20, headerLength)], payload: tcp.slice(headerLength),
+      tos: v6 ? ((bytes[0]! & 15) << 4) | (bytes[1]! >> 4) : bytes[1]!, ttl: v6 ? bytes[7]! : bytes[8]!, atMs: this.nowMs, csumOk,
     };
     for (const letter of 'SFRPUEW.') if ((bits & FLAG_BITS[letter]!) !== 0) out.flags += letter;
     if (gsoType !== 0) out.gso = gsoSize;
@@ -471,7 +473,7 @@ export class Harness {
 
   /** connect(); the SYN is left to be expected. */
   connect(socket = this.socket(), port = this.peerPort): BsdSocket {
-    const result = socket.connect(this.ipv6 ? 'fd90::1' : '10.90.0.1', port);
+    const result = socket.connect(this.ipv6 ? 'fd90:1:2:3:4:5:6:1' : '10.90.0.1', port);
     if (result !== -115) throw new Error(`connect: ${errnoName(-result)}`);
     this.ourPort = socket.getsockname()!.port;
     this.peerPort = port;

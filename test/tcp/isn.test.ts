@@ -29,11 +29,12 @@ t.test('SipHash-2-4: key 00 01 … 0f, messages 00 01 … of 0, 8, 16 … bytes'
 t.test('every part of the flow changes the ISN; so does the secret', (t) => {
   const a = new FlowSecrets(new SeededRandom(1));
   const b = new FlowSecrets(new SeededRandom(2));
-  const base: [number, number, number, number, number, number, number, number, number] = [0, 0, 0xffff, 1, 0, 0, 0xffff, 2, (80 << 16) | 5000];
+  type Flow = [number, number, number, number, number, number, number, number, number];
+  const base: Flow = [0, 0, 0xffff, 1, 0, 0, 0xffff, 2, (80 << 16) | 5000];
   const seen = new Set<number>();
   seen.add(a.isn(...base, 0));
   for (let i = 0; i < 9; i++) {
-    const other = [...base] as typeof base;
+    const other: Flow = [...base];
     other[i] = other[i]! ^ 1;
     seen.add(a.isn(...other, 0));
   }

@@ -7,6 +7,7 @@ import {
   IPPROTO_TCP, SHUT_WR, SO_KEEPALIVE, SO_SNDBUF, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_USER_TIMEOUT,
 } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
+import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
 import { describe, script } from './harness.ts';
 import type { Harness, Options, PeerOptions, Seg } from './harness.ts';
 
@@ -15,7 +16,8 @@ const reno: Options = { tcp: { congestion: 'newreno' } };
 
 /** An established connection with `segments` segments of 1000 bytes in flight, sent at once. */
 function inFlight(h: Harness, segments: number, options: PeerOptions = {}, rttMs = 10): BsdSocket {
-  const s = h.active({ mss: MSS + (options.ts ? 12 : 0), win: 65535, ...options }, (one) => one.setsockopt(SOL_SOCKET, SO_SNDBUF, 1 << 20), rttMs);
+  const offer = { mss: MSS + (options.ts ? 12 : 0), win: 65535, ...options };
+  const s = h.active(offer, (one) => one.setsockopt(SOL_SOCKET, SO_SNDBUF, 1 << 20), rttMs);
   h.send(s, segments * MSS);
   expectSegments(h, 0, segments);
   return s;
@@ -404,6 +406,19 @@ script('after a timeout SACKed segments are not sent again', (h) => {
   expectSegments(h, 3, 4);
   h.inject(ack(5));
   expectSegments(h, 5, 6);
+});
+
+script('a super-segment that is repeated counts as its segments', { features: LINK_CSUM | LINK_TSO4 }, (h) => {
+  const s = h.active({ mss: MSS, sack: true }, undefined, 10);
+  h.send(s, 10 * MSS);
+  h.expect({ flags: 'P.', seq: 1, len: 10 * MSS, gso: MSS });
+  h.inject(ack(0, { sack: blocks([8, 10]) }));
+  h.inject(ack(0, { sack: blocks([6, 10]) }));
+  h.expect({ flags: '.', seq: 1, len: MSS });
+  h.expect({ flags: '.', seq: 1 + MSS, len: 5 * MSS, gso: MSS }, 'the rest of the hole at once: there are seven segments of room');
+  h.t.match(h.info(s), { retransSegs: 6, bytesRetrans: 6 * MSS });
+  h.t.equal(h.counters.RetransSegs, 6);
+  h.inject(ack(10));
 });
 
 script('a FIN in the hole', (h) => {

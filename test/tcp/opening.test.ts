@@ -6,7 +6,7 @@ import {
 } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
 import { script } from './harness.ts';
-import type { Seg } from './harness.ts';
+import type { Options, Seg } from './harness.ts';
 
 script('active open (figure 6)', (h) => {
   const s = h.connect();
@@ -112,7 +112,9 @@ script('an active opener switches off what the SYN-ACK leaves out: all combinati
   }
 });
 
-script('a stack with options off does not agree to them', { tcp: { sack: false, timestamps: false, windowScaling: false } }, (h) => {
+const bare: Options = { tcp: { sack: false, timestamps: false, windowScaling: false } };
+
+script('a stack with options off does not agree to them', bare, (h) => {
   h.listen();
   h.inject({ flags: 'S', seq: 0, mss: 1460, sackOK: true, ts: [5, 0], ws: 7 });
   h.t.same(h.expect({ flags: 'S.', seq: 0, ack: 1 }).options, [2, 4, 0x05, 0xb4]);
@@ -180,8 +182,8 @@ script('TCP_MAXSEG limits both directions', (h) => {
 script('malformed options are survived (MUST-6, MUST-7)', (h) => {
   const l = h.listen();
   const garbage = [
-    [2, 0, 5, 180], [2, 1, 1, 1], [2, 40, 5, 180], [8, 10, 0, 0], [3, 3, 7, 8, 10, 1, 2, 3], [0, 0, 0, 0], [254, 4, 1, 2], [255, 255, 255, 255],
-    [2, 3, 5, 180], [4, 3, 0, 0], [1, 1, 1, 2], [5, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1],
+    [2, 0, 5, 180], [2, 1, 1, 1], [2, 40, 5, 180], [8, 10, 0, 0], [3, 3, 7, 8, 10, 1, 2, 3], [0, 0, 0, 0], [254, 4, 1, 2],
+    [255, 255, 255, 255], [2, 3, 5, 180], [4, 3, 0, 0], [1, 1, 1, 2], [5, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1],
   ];
   for (let i = 0; i < garbage.length; i++) {
     h.peerPort = 9000 + i;
