@@ -22,7 +22,7 @@ export type { Random } from './random.ts';
 
 export * from './link/link.ts';
 export { PacketMemory } from './buffer/packet-memory.ts';
-export { TransmitQueue } from './buffer/transmit-queue.ts';
+export * from './buffer/transmit-queue.ts';
 export { openTun, Tun } from './link/tun.ts';
 export type { TunOptions } from './link/tun.ts';
 export { TunError } from './link/tun-error.ts';
