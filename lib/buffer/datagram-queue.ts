@@ -53,7 +53,7 @@ export class DatagramQueue {
     this.#memory = memory;
   }
 
-  /** Copies a datagram in. Returns false, and has done nothing, when the memory has no blocks left. */
+  /** Copies a datagram in. Returns false, and has done nothing, when the memory has no blocks left for it. */
   push(
     slab: Uint8Array, offset: number, length: number, w0: number, w1: number, w2: number, w3: number, port: number, ttl: number,
     tos: number,
@@ -62,7 +62,8 @@ export class DatagramQueue {
     const end = this.#writeAt + size;
     const memory = this.#memory;
     const needed = ((end + BLOCK_MASK) >> BLOCK_SHIFT) - (this.#blocks.length - this.#first);
-    if (needed > memory.freeBlocks) return false;
+    // A datagram may be lost, a stream may not: the last three eighths of the memory are for others.
+    if (needed > 0 && needed > memory.freeBlocks - (memory.blockCount >> 3) * 3) return false;
     for (let i = 0; i < needed; i++) this.#blocks.push(memory.allocate());
 
     const at = this.#blocks[this.#first + (this.#writeAt >> BLOCK_SHIFT)]! + (this.#writeAt & BLOCK_MASK);

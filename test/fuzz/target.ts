@@ -101,7 +101,8 @@ export class Target {
       } else if (port === 9000) {
         socket.onmessage = () => this.datagrams++;
       }
-      socket.bind('', port);
+      const bound = socket.bind('::', port);
+      if (bound < 0) throw new Error(`bind: ${bound}`);
       this.udp.push(socket);
     }
     this.#bystander = this.connect(BYSTANDER4, 80, 4);
@@ -129,6 +130,7 @@ export class Target {
 
   /** A connection from the peer's address to a listening port of the target: the target's end, the peer's. */
   connect(from: string, port: number, version: 4 | 6): [BsdSocket, BsdSocket] {
+    this.#held = false;
     const far = open(this.peer, version === 4 ? AF_INET : AF_INET6);
     far.bind(from, this.#port++);
     const { port: farPort } = far.getsockname()!;
@@ -145,7 +147,6 @@ export class Target {
 
   /** Sees to it that there are victims in all states, and lets go of the dead. */
   replenish(): void {
-    this.#held = false;
     for (const socket of [...this.#accepted, ...this.#dialing]) socket.abort();
     this.#accepted = [];
     this.#dialing = [];
