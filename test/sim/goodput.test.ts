@@ -12,9 +12,9 @@ const RTT = 0.04;
 
 for (const congestion of ['cubic', 'newreno']) {
   t.test(`${congestion}, nothing lost but what the queue drops`, async (t) => {
-    const { mbps, info, duplicates, queueDrops } = measure(PATH, congestion, 30);
+    const { mbps, info, duplicates, queueDrops } = measure(PATH, congestion, 15);
     t.comment(`${mbps.toFixed(1)} Mbit/s, ${info.rtos} timeouts, ${info.fastRetransmits} recoveries, ${queueDrops} dropped by the queue`);
-    t.ok(mbps > 88 && mbps < 100 * (MSS / 1500), `${mbps} Mbit/s`);
+    t.ok(mbps > 85 && mbps < 100 * (MSS / 1500), `${mbps} Mbit/s`);
     // Slow start overshoots by a whole queue; a retransmission that is lost itself waits for the timer.
     t.ok(info.rtos <= 2, `${info.rtos} timeouts`);
     t.equal(info.retransSegs - queueDrops, duplicates, 'what was sent again was lost');
@@ -22,7 +22,7 @@ for (const congestion of ['cubic', 'newreno']) {
 
   for (const loss of [0.001, 0.01, 0.02]) {
     t.test(`${congestion}, ${loss * 100} % lost`, async (t) => {
-      const seconds = 60;
+      const seconds = 30;
       const { mbps, info, duplicates, queueDrops, lost } = measure({ ...PATH, loss }, congestion, seconds);
       const mathis = ((MSS * 8) / RTT) * (1.22 / Math.sqrt(loss)) / 1e6;
       t.comment(`${mbps.toFixed(2)} Mbit/s (Mathis: ${mathis.toFixed(2)}), ${info.rtos} timeouts, ${info.fastRetransmits} recoveries, ${lost} lost`);
