@@ -302,6 +302,8 @@ script('SACK: several holes, repeated in order as the pipe allows, never twice',
   h.inject(ack(3, { sack: blocks([7, 10], [3, 5]) }));
   h.inject(ack(5, { sack: blocks([7, 10]) }));
   h.expectNothing();
+  h.inject(ack(5, { sack: blocks([7, 10]) }));
+  h.t.equal(h.info(s).sacked, 3000, 'what was acknowledged has left the scoreboard, the rest has moved up');
   h.inject(ack(10));
   h.t.equal(h.info(s).congestionState, 'open');
   h.t.equal(h.info(s).retransSegs, 5);
