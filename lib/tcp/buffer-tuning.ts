@@ -3,14 +3,16 @@
  * configured maximum. Sockets that set SO_SNDBUF or SO_RCVBUF keep what they set.
  *
  * Bigger is not better. What does not fit into the path waits in a queue (the device's, the peer's), out of
- * cache, and is lost when that overflows. So the measure is the rate at which data moves times the *least*
- * round trip, not the present one, which a standing queue makes as long as it likes.
+ * cache, and is lost when that overflows; and a standing queue makes the present round trip as long as it
+ * likes. So neither grows just because there is more to hold.
  */
 
 import { seqDiff } from '../wire/seq.ts';
 import type { Segment } from './segment.ts';
 import type { Tcb } from './tcb.ts';
 
+/** A larger send buffer must have brought this much more. */
+const WORTHWHILE = 1.25;
 /** A rate is measured over this time at least, µs. */
 const MEASURE_US = 10_000;
 /** A receiver's round trip this much longer than the one it knows is a longer path, not a queue; µs. */
@@ -24,21 +26,27 @@ function headroom(rttUs: number, elapsedUs: number): number {
   return 2 + 2 * Math.min(rttUs / elapsedUs, 1);
 }
 
-/** Called when new data is acknowledged. No more than twice the congestion window can ever be of use. */
+/**
+ * Called when new data is acknowledged. While the buffer, and not the congestion window, is what holds the
+ * sender back, it is doubled as long as that pays: as long as more is delivered than ever before, by a
+ * quarter (the test by which BBR ends its start-up). A round trip is no measure here: with a bulk transfer
+ * in the other direction the ACKs wait behind its data.
+ */
 export function tuneSendBuffer(tcb: Tcb): void {
   const most = Math.min(2 * tcb.cwnd, tcb.home.config.sndbufMax);
-  const rttUs = tcb.minRttUs;
-  if (tcb.sndbufLocked || most <= tcb.sndbufLimit || rttUs === 0) return;
+  if (tcb.sndbufLocked || most <= tcb.sndbufLimit) return;
   const nowUs = tcb.home.nowUs;
   const elapsedUs = (nowUs - tcb.deliveredUs) | 0;
-  if (elapsedUs >= 0 && elapsedUs < Math.max(rttUs, MEASURE_US)) return;
+  if (elapsedUs >= 0 && elapsedUs < Math.max(tcb.srttUs, MEASURE_US)) return;
   const delivered = seqDiff(tcb.sndUna, tcb.deliveredSeq);
   tcb.deliveredUs = nowUs;
   tcb.deliveredSeq = tcb.sndUna;
-  // A measurement that was interrupted by silence says nothing.
-  if (elapsedUs <= 0 || elapsedUs > 4 * (tcb.srttUs + MEASURE_US)) return;
-  const wanted = Math.min(headroom(rttUs, elapsedUs) * (delivered / elapsedUs) * rttUs, most);
-  if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = Math.floor(wanted);
+  // A measurement that was interrupted by silence says nothing, nor does one of a buffer with room.
+  if (elapsedUs <= 0 || elapsedUs > 4 * (tcb.srttUs + MEASURE_US) || tcb.sndQueued < tcb.sndbufLimit >> 1) return;
+  const rate = delivered / elapsedUs;
+  if (rate < tcb.bestRate * WORTHWHILE) return;
+  tcb.bestRate = rate;
+  tcb.sndbufLimit = Math.min(2 * tcb.sndbufLimit, most);
 }
 
 /** The round trip as a receiver sees it: from telling a timestamp to its echo, on a clock of 1 ms. */
@@ -47,6 +55,8 @@ export function noteReceiverRtt(tcb: Tcb, segment: Segment): void {
   const elapsedMs = (tcb.home.nowMs + tcb.tsOffset - segment.tsEcr) | 0;
   if (elapsedMs < 0 || elapsedMs > 60_000) return;
   const sampleUs = elapsedMs * 1000 + 500;
+  // The handshake may have been slow for other reasons: the first connection of a process is.
+  if (sampleUs < tcb.minRttUs) tcb.minRttUs = sampleUs;
   tcb.rcvRttUs = tcb.rcvRttUs === 0 ? sampleUs : tcb.rcvRttUs + ((sampleUs - tcb.rcvRttUs) >> 3);
 }
 
