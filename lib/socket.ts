@@ -161,7 +161,7 @@ export interface BsdSocket {
   connect(address: string, port: number): number;
   /**
    * Copies up to `length` bytes of `from` into the send buffer. Returns how many it took, -EAGAIN when
-   * it has no room, -EPIPE after shutdown(SHUT_WR), -ENOTCONN, or the pending error.
+   * it has no room, -EPIPE after shutdown(SHUT_WR) and when not connected, or the pending error.
    */
   send(from: Uint8Array, offset: number, length: number, flags?: number): number;
   /**

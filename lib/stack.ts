@@ -38,7 +38,8 @@ import { tcpConfig } from './tcp/config.ts';
 import type { TcpOptions } from './tcp/config.ts';
 import { tcpInfo } from './tcp/info.ts';
 import { STATE_NAMES } from './tcp/states.ts';
-import { abortWith, shutdownSend } from './tcp/user.ts';
+import { abortWith } from './tcp/ending.ts';
+import { shutdownSend } from './tcp/user.ts';
 import { createCongestionControl, congestionNames } from './tcp/congestion/congestion-control.ts';
 import { formatAddress, parseAddress } from './wire/address.ts';
 

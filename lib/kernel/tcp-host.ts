@@ -31,7 +31,7 @@ import { Segment } from '../tcp/segment.ts';
 import { CLOSED } from '../tcp/states.ts';
 import { StatelessSender } from '../tcp/stateless.ts';
 import { Tcb } from '../tcp/tcb.ts';
-import { tcpTimers } from '../tcp/timers.ts';
+import { tcpTimers } from '../tcp/timeouts.ts';
 import { abortTcb, openPassive } from '../tcp/user.ts';
 import { seqAdd, seqGt, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';

@@ -8,11 +8,11 @@ import type { IcmpError } from '../ip/packet.ts';
 import { seqGeq, seqLt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { TCP_SEQ } from '../wire/tcp.ts';
-import { updateSndMss } from './output.ts';
+import { updateSndMss } from './emit.ts';
 import { retransmitAfterMtu } from './recovery.ts';
 import { ESTABLISHED, SYN_SENT } from './states.ts';
 import type { Tcb } from './tcb.ts';
-import { abortWith } from './user.ts';
+import { abortWith } from './ending.ts';
 
 /** Returns whether the quoted segment is one that we sent and that is still unacknowledged. */
 export function tcpIcmpError(tcb: Tcb, error: IcmpError): boolean {

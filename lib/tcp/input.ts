@@ -11,9 +11,11 @@ import { ECONNREFUSED, ECONNRESET, EPIPE } from '../errno.ts';
 import { POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP } from '../socket.ts';
 import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
-import { ACK, DEFAULT_MSS_V4, DEFAULT_MSS_V6, FIN, RST, SYN, URG } from '../wire/tcp.ts';
-import { sendSyn, startCongestion, updateSndMss } from './output.ts';
+import { ACK, FIN, RST, SYN, URG } from '../wire/tcp.ts';
 import { noteReceiverRtt, tuneSendBuffer } from './buffer-tuning.ts';
+import { sendSyn } from './emit.ts';
+import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
+import { startCongestion, takeSyn } from './handshake.ts';
 import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, settle } from './receive.ts';
 import { onDuplicateAck, onNewAck, updateScoreboard } from './recovery.ts';
 import { sampleRtt } from './rtt.ts';
@@ -24,7 +26,6 @@ import {
 import { RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
 import { armGiveUp, armKeepalive, armRetransmit } from './timers.ts';
-import { abortWith, dropSilently, enterTimeWait, finish } from './user.ts';
 
 /** TS.Recent older than this is not believed (RFC 7323 5.5): 24 days, ms. */
 const TS_RECENT_LIFE_MS = 24 * 86_400_000;
@@ -119,7 +120,7 @@ function takeWindow(tcb: Tcb, segment: Segment, window: number): void {
 }
 
 /** SEG.ACK is new: `acked` bytes of sequence space are acknowledged. */
-function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
+export function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
   const home = tcb.home;
   const wasOpen = tcb.recovery === RECOVERY_OPEN;
   const flight = tcb.flight;
@@ -216,33 +217,6 @@ function inputSynSent(tcb: Tcb, segment: Segment): void {
   tcb.retries = 0;
   sendSyn(tcb);
   armRetransmit(tcb);
-}
-
-/** What the peer's SYN says: sequence number and options. Ours that it does not agree to are switched off. */
-export function takeSyn(tcb: Tcb, segment: Segment): void {
-  const config = tcb.home.config;
-  tcb.irs = segment.seq;
-  tcb.rcvNxt = seqAdd(segment.seq, 1);
-  tcb.rcvRead = tcb.rcvNxt;
-  tcb.rcvAdv = seqAdd(tcb.rcvNxt, Math.min(tcb.rcvbufLimit, 0xffff));
-  tcb.tuneSeq = tcb.rcvNxt;
-  tcb.tuneUs = tcb.home.nowUs;
-  tcb.lastAckSent = tcb.rcvNxt;
-  tcb.lastRecvMs = tcb.home.nowMs;
-  tcb.peerMss = segment.mss !== 0 ? Math.max(segment.mss, 64) : tcb.flow.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6;
-  tcb.sack = config.sack && segment.sackPermitted;
-  tcb.timestamps = config.timestamps && segment.hasTimestamps;
-  if (tcb.timestamps) {
-    tcb.tsRecent = segment.tsVal;
-    tcb.tsRecentMs = tcb.home.nowMs;
-  }
-  if (config.windowScaling && segment.windowScale >= 0) {
-    tcb.sndWscale = segment.windowScale;
-  } else {
-    tcb.sndWscale = 0;
-    tcb.rcvWscale = -1;
-  }
-  updateSndMss(tcb);
 }
 
 /** The connection is open. */

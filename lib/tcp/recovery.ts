@@ -17,7 +17,7 @@
 import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqMax, seqMin } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { ACK, FIN, PSH } from '../wire/tcp.ts';
-import { countRetransmission, emit, maxSegment } from './output.ts';
+import { countRetransmission, emit, maxSegment } from './emit.ts';
 import type { Segment } from './segment.ts';
 import { RECOVERY_FAST, RECOVERY_LOSS, RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';

@@ -1,18 +1,11 @@
 /**
- * The timers of a connection. The TCB holds deadlines (int32 ms, 0 = off); the home owns the clock and
- * calls `tcpTimers` when the earliest may be due. A deadline that moves to later costs nothing: the
- * home finds out when it fires.
+ * The timers of a connection. The TCB holds deadlines (int32 ms, 0 = off); the home owns the clock. A deadline
+ * that moves to later costs nothing: the home finds out when it fires. What firing does is in timeouts.ts.
  */
 
-import { ETIMEDOUT } from '../errno.ts';
-import { seqGt } from '../wire/seq.ts';
-import { sendKeepalive, sendProbe, sendSyn } from './output.ts';
-import { onRetransmissionTimeout } from './recovery.ts';
 import { currentRto } from './rtt.ts';
-import { ESTABLISHED, SYN_RECEIVED, SYN_SENT } from './states.ts';
+import { ESTABLISHED } from './states.ts';
 import type { Tcb } from './tcb.ts';
-import { abortWith, dropSilently } from './user.ts';
-
 
 /** The user's timeout is looked at when a timer fires, so that one must not fire later. */
 function untilUserTimeout(tcb: Tcb, ms: number): number {
@@ -83,40 +76,6 @@ export function clearTimers(tcb: Tcb): void {
   tcb.giveUpAt = 0;
 }
 
-function due(at: number, nowMs: number): boolean {
-  return at !== 0 && ((at - nowMs) | 0) <= 0;
-}
-
-/** Fires what is due. Returns the earliest deadline that is left, or 0. */
-export function tcpTimers(tcb: Tcb): number {
-  const nowMs = tcb.home.nowMs;
-  if (due(tcb.delackAt, nowMs)) {
-    tcb.delackAt = 0;
-    if (tcb.rcvUnacked > 0) {
-      tcb.home.counters.DelayedAcks++;
-      tcb.ackNow = true;
-      tcb.home.pend(tcb);
-    }
-  }
-  if (due(tcb.rexmtAt, nowMs)) {
-    tcb.rexmtAt = 0;
-    retransmissionTimeout(tcb);
-  }
-  if (due(tcb.persistAt, nowMs)) {
-    tcb.persistAt = 0;
-    persistTimeout(tcb);
-  }
-  if (due(tcb.keepAt, nowMs)) {
-    tcb.keepAt = 0;
-    keepaliveTimeout(tcb);
-  }
-  if (due(tcb.giveUpAt, nowMs)) {
-    tcb.giveUpAt = 0;
-    dropSilently(tcb);
-  }
-  return earliest(tcb);
-}
-
 /** The earliest deadline, or 0. */
 export function earliest(tcb: Tcb): number {
   let best = tcb.rexmtAt;
@@ -126,86 +85,8 @@ export function earliest(tcb: Tcb): number {
   return earlier(best, tcb.giveUpAt);
 }
 
-function earlier(a: number, b: number): number {
+export function earlier(a: number, b: number): number {
   if (a === 0) return b;
   if (b === 0) return a;
   return ((a - b) | 0) <= 0 ? a : b;
-}
-
-function retransmissionTimeout(tcb: Tcb): void {
-  const home = tcb.home;
-  if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) {
-    const limit = tcb.passive ? home.config.synAckRetries : tcb.synRetries;
-    if (tcb.retries >= limit || userTimeoutPassed(tcb)) {
-      home.counters.AttemptFails++;
-      if (tcb.passive) dropSilently(tcb);
-      else abortWith(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT, false);
-      return;
-    }
-    tcb.retries++;
-    tcb.backoff++;
-    tcb.retransSegs++;
-    tcb.rtos++;
-    home.counters.RetransSegs++;
-    tcb.timing = false;
-    sendSyn(tcb);
-    armRetransmit(tcb);
-    return;
-  }
-  if (!seqGt(tcb.sndNxt, tcb.sndUna)) return;
-  // R2 (MUST-20, SHLD-11): Linux's 15 retransmissions, about 15 minutes; or what the user has set (MUST-21).
-  if (tcb.retries >= home.config.retries || userTimeoutPassed(tcb)) {
-    if (tcb.userTimeoutMs > 0) home.counters.UserTimeouts++;
-    abortWith(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT, true);
-    return;
-  }
-  // A window that the peer shrank to nothing makes these probes: while it answers, they go on (SHLD-17).
-  if (tcb.sndWnd > 0 || ((home.nowMs - tcb.lastRecvMs) | 0) > home.config.maxRtoMs) tcb.retries++;
-  tcb.rtos++;
-  home.counters.RtoTimeouts++;
-  onRetransmissionTimeout(tcb);
-  tcb.backoff++;
-  armRetransmit(tcb);
-  home.pend(tcb);
-}
-
-function userTimeoutPassed(tcb: Tcb): boolean {
-  return tcb.userTimeoutMs > 0 && ((tcb.home.nowMs - tcb.unackedSinceMs) | 0) >= tcb.userTimeoutMs;
-}
-
-function persistTimeout(tcb: Tcb): void {
-  if (seqGt(tcb.sndNxt, tcb.sndUna) || !seqGt(tcb.sndEnd, tcb.sndNxt) && !(tcb.finQueued && !tcb.finSent)) return;
-  const home = tcb.home;
-  const silentMs = (home.nowMs - tcb.lastRecvMs) | 0;
-  // Answered probes keep the connection open for ever (MUST-37); a peer that is silent is a dead one.
-  const limitMs = tcb.userTimeoutMs > 0 ? tcb.userTimeoutMs : 0;
-  if (limitMs > 0 && ((home.nowMs - tcb.unackedSinceMs) | 0) >= limitMs
-    || tcb.persistShift >= home.config.retries && silentMs > 900_000 || tcb.orphan && silentMs > 120_000) {
-    abortWith(tcb, ETIMEDOUT, true);
-    return;
-  }
-  if (tcb.persistShift < 30) tcb.persistShift++;
-  sendProbe(tcb);
-  armPersist(tcb);
-}
-
-function keepaliveTimeout(tcb: Tcb): void {
-  if (!tcb.keepAlive || tcb.state < ESTABLISHED) return;
-  const home = tcb.home;
-  const idleMs = (home.nowMs - tcb.lastRecvMs) | 0;
-  if (seqGt(tcb.sndNxt, tcb.sndUna) || idleMs < tcb.keepIdleMs) {
-    // Not idle (MUST-26): retransmission watches over data in flight.
-    tcb.keepProbes = 0;
-    tcb.keepAt = deadline(tcb, Math.max(tcb.keepIdleMs - idleMs, 1));
-  } else if (tcb.keepProbes >= tcb.keepCount || tcb.userTimeoutMs > 0 && idleMs >= tcb.userTimeoutMs && tcb.keepProbes > 0) {
-    home.counters.KeepaliveDrops++;
-    abortWith(tcb, ETIMEDOUT, true);
-    return;
-  } else {
-    tcb.keepProbes++;
-    home.counters.KeepaliveProbes++;
-    sendKeepalive(tcb);
-    tcb.keepAt = deadline(tcb, tcb.keepIntervalMs);
-  }
-  home.arm(tcb, tcb.keepAt);
 }

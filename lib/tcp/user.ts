@@ -1,54 +1,24 @@
 /**
- * The user's calls (RFC 9293 3.10.1 to 3.10.6) and the ways in which a connection ends. The home's
- * sockets check arguments and states for their own sake; here is what the calls do to the TCB.
+ * The user's calls (RFC 9293 3.10.1 to 3.10.5). The home's sockets check arguments and states for their own
+ * sake; here is what the calls do to the TCB.
  */
 
-import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP } from '../socket.ts';
 import { seqAdd } from '../wire/seq.ts';
-import { MAX_WINDOW_SCALE } from '../wire/tcp.ts';
-import { takeSyn } from './input.ts';
-import { sendAck, sendReset, sendSyn, startSequence } from './output.ts';
+import { sendAck, sendSyn } from './emit.ts';
+import { abortWith, discardReceived, dropSilently, leaveEstablished } from './ending.ts';
+import { prepareOpen, takeSyn } from './handshake.ts';
 import { keptFromSender } from './memory-shares.ts';
 import type { Segment } from './segment.ts';
 import {
-  CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
+  CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
 } from './states.ts';
 import type { Tcb } from './tcb.ts';
-import { armGiveUp, armRetransmit, clearTimers } from './timers.ts';
-
-/** Scale that lets the largest receive buffer be told; -1 when scaling is off. */
-function wantedScale(tcb: Tcb): number {
-  const config = tcb.home.config;
-  if (!config.windowScaling) return -1;
-  const most = Math.max(config.rcvbufMax, tcb.rcvbufLimit);
-  let scale = 0;
-  while (scale < MAX_WINDOW_SCALE && 0xffff << scale < most) scale++;
-  return scale;
-}
-
-/** The MSS that we announce: the link's MTU less the fixed headers (MUST-67; options are not counted, RFC 6691). */
-function announcedMss(tcb: Tcb): number {
-  const mss = Math.min(tcb.flow.mtu - tcb.flow.headerLength - 20, 65_495);
-  return tcb.userMss > 0 ? Math.min(tcb.userMss, mss) : mss;
-}
-
-function begin(tcb: Tcb): void {
-  const home = tcb.home;
-  tcb.advMss = announcedMss(tcb);
-  tcb.rcvWscale = wantedScale(tcb);
-  tcb.tsOffset = home.timestampOffset(tcb);
-  startSequence(tcb, home.initialSequence(tcb));
-  tcb.timing = true;
-  tcb.timedSeq = tcb.sndNxt;
-  tcb.timedUs = home.nowUs;
-  tcb.unackedSinceMs = home.nowMs;
-  tcb.lastRecvMs = home.nowMs;
-}
+import { armGiveUp, armRetransmit } from './timers.ts';
 
 /** Active OPEN (3.10.1): addresses, ports and route are set, the TCB is in the home's table. Sends the SYN. */
 export function openActive(tcb: Tcb): void {
   const config = tcb.home.config;
-  begin(tcb);
+  prepareOpen(tcb);
   tcb.sack = config.sack;
   tcb.timestamps = config.timestamps;
   tcb.state = SYN_SENT;
@@ -60,7 +30,7 @@ export function openActive(tcb: Tcb): void {
 /** A SYN arrived for a listener (3.10.7.2, third): the TCB of the new connection answers. */
 export function openPassive(tcb: Tcb, segment: Segment): void {
   tcb.passive = true;
-  begin(tcb);
+  prepareOpen(tcb);
   takeSyn(tcb, segment);
   tcb.sndWnd = segment.wnd;
   tcb.maxSndWnd = segment.wnd;
@@ -139,66 +109,4 @@ export function abortTcb(tcb: Tcb): void {
   tcb.owner = null;
   tcb.orphan = true;
   abortWith(tcb, 0, state !== TIME_WAIT && !(tcb.finSent && (state === CLOSING || state === LAST_ACK)));
-}
-
-/** Ends the connection with `errno` for the user (0: none), telling the peer by RST if `reset`. */
-export function abortWith(tcb: Tcb, errno: number, reset: boolean): void {
-  if (tcb.state === CLOSED) {
-    if (tcb.orphan) discardReceived(tcb);
-    return;
-  }
-  if (reset) sendReset(tcb);
-  tcb.error = errno;
-  end(tcb);
-  tcb.events |= POLLERR | POLLHUP | POLLIN | POLLOUT | POLLRDHUP;
-  tcb.home.pend(tcb);
-}
-
-/** Ends the connection with no word to anybody: a half-open one that came to nothing, an orphan whose time is up. */
-export function dropSilently(tcb: Tcb): void {
-  if (tcb.state === CLOSED) return;
-  end(tcb);
-  tcb.events |= POLLHUP | POLLIN | POLLOUT;
-  tcb.home.pend(tcb);
-}
-
-/** LAST-ACK or CLOSING is over: the connection ended as it should. */
-export function finish(tcb: Tcb): void {
-  dropSilently(tcb);
-}
-
-/** Both FINs are exchanged and ours came first: the home remembers the rest (3.6). */
-export function enterTimeWait(tcb: Tcb): void {
-  leaveEstablished(tcb);
-  clearTimers(tcb);
-  tcb.state = TIME_WAIT;
-  tcb.sndBuffer.clear();
-  tcb.home.counters.TimeWaits++;
-  tcb.events |= POLLHUP;
-  tcb.home.timeWait(tcb);
-  tcb.home.pend(tcb);
-}
-
-function end(tcb: Tcb): void {
-  leaveEstablished(tcb);
-  clearTimers(tcb);
-  tcb.state = CLOSED;
-  tcb.sndBuffer.clear();
-  tcb.sndEnd = tcb.sndBase;
-  if (tcb.orphan) discardReceived(tcb);
-  tcb.home.closed(tcb);
-}
-
-/** CurrEstab counts ESTABLISHED and CLOSE-WAIT (RFC 4022). To be called before the state is left. */
-function leaveEstablished(tcb: Tcb): void {
-  if (tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT) tcb.home.counters.CurrEstab--;
-}
-
-/** Forgets what was received and not read. */
-export function discardReceived(tcb: Tcb): void {
-  tcb.rcvBuffer.clear();
-  tcb.rcvStored = 0;
-  tcb.rcvLent = 0;
-  tcb.oooCount = 0;
-  tcb.ooo = null;
 }
