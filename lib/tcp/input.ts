@@ -17,7 +17,7 @@ import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
 import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, settle } from './receive.ts';
-import { onDuplicateAck, onNewAck, updateScoreboard } from './recovery.ts';
+import { afterSack, onDuplicateAck, onNewAck, updateScoreboard } from './recovery.ts';
 import { sampleRtt } from './rtt.ts';
 import type { Segment } from './segment.ts';
 import {
@@ -439,6 +439,9 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
   } else if (acked === 0 && tcb.sndNxt !== tcb.sndUna
     && (tcb.sack ? newlySacked > 0 : segment.segLen === 0 && sameWindow)) {
     onDuplicateAck(tcb, newlySacked);
+  } else if (newlySacked > 0) {
+    // An old ACK, overtaken by others: what it SACKs is true all the same.
+    afterSack(tcb);
   }
   return !afterOurFin(tcb);
 }

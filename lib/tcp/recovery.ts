@@ -149,6 +149,8 @@ export function onDuplicateAck(tcb: Tcb, newlySacked: number): void {
     if (newlySacked > 0) afterSack(tcb);
     return;
   }
+  // After a timeout everything in flight counts as lost already.
+  if (tcb.recovery === RECOVERY_LOSS) return;
   const most = tcb.flight - tcb.sndMss;
   tcb.renoSacked = Math.max(Math.min(tcb.renoSacked + tcb.sndMss, most), 0);
   // RFC 6582 3.2: not for duplicates that our own retransmissions after a timeout brought about.
@@ -267,6 +269,7 @@ export function retransmitAfterMtu(tcb: Tcb): void {
     tcb.recovery = RECOVERY_LOSS;
     tcb.recover = tcb.sndNxt;
   }
+  tcb.renoSacked = 0;
   tcb.lostEdge = tcb.sndNxt;
   tcb.rtxNxt = tcb.sndUna;
   recount(tcb);

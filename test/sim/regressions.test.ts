@@ -5,6 +5,7 @@ import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
 import { IPPROTO_TCP, SHUT_WR, TCP_NODELAY } from '../../lib/socket.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import { script } from '../tcp/harness.ts';
+import { Invariants } from './invariants.ts';
 import { Pair, exchange, pump, tcbOf } from './pair.ts';
 import type { Flow } from './pair.ts';
 
@@ -149,4 +150,33 @@ script('data beyond a FIN is forgotten when the FIN arrives', (h) => {
   h.t.notOk(out.at(-1)!.sack?.length, 'nothing more is reported');
   h.t.equal(h.stack.memory.freeBlocks, h.stack.memory.blockCount);
   h.t.equal(s.recv(new Uint8Array(1), 0, 1), 0);
+});
+
+script('duplicate ACKs after a timeout stand for nothing when everything counts as lost (no SACK)', (h) => {
+  const s = h.passive();
+  h.send(s, 4 * 1460);
+  h.take();
+  h.advance(1500);
+  h.take();
+  for (let i = 0; i < 5; i++) {
+    h.inject({ flags: '.', seq: 1, ack: 1 });
+    const tcb = tcbOf(h.stack);
+    h.t.ok(tcb.pipe >= 0 && tcb.pipe <= tcb.cwnd, `pipe ${tcb.pipe}, cwnd ${tcb.cwnd}`);
+  }
+  h.t.same(h.take(), [], 'so nothing more leaves for them');
+});
+
+script('SACK blocks of an ACK that came late count too', (h) => {
+  const s = h.passive({ sack: true });
+  h.send(s, 8 * 1460);
+  h.take();
+  // A timeout: everything is lost.
+  h.advance(1500);
+  h.inject({ flags: '.', seq: 1, ack: 2921 });
+  h.take();
+  // Overtaken by the one before.
+  h.inject({ flags: '.', seq: 1, ack: 1461, sack: [[8761, 10221]] });
+  h.t.equal(tcbOf(h.stack).sackedBytes, 1460);
+  new Invariants(h.stack, 'sender').check();
+  h.take();
 });

@@ -55,7 +55,9 @@ export interface SimulationOptions {
  * each may be lost again, so many times in a row as happens once in 10^9.
  */
 function patienceUs(draw: Draw): number {
-  const f = roundTripLoss(draw);
+  // Full queues and full memory lose as well.
+  const contended = slowest(draw) < Infinity || draw.connections.length > 6;
+  const f = Math.max(roundTripLoss(draw), contended ? 0.2 : 0);
   const inRow = f === 0 ? 1 : Math.min(Math.max(Math.ceil(Math.log(1e-9) / Math.log(f)), 3), 14);
   const rtoUs = Math.max(200_000, 3 * longestRoundTripUs(draw)) + 1_000_000;
   let us = 5_000_000;
