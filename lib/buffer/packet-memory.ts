@@ -62,7 +62,10 @@ export class PacketMemory {
 
   readonly #free: Int32Array;
   #freeCount = 0;
-  /** Blocks never yet used are taken in order, so that untouched pages stay uncommitted. */
+  /**
+   * Blocks never yet used are taken from the end on, one after the other, so that untouched pages stay
+   * uncommitted, and in falling order like those that were freed (see StreamBuffer).
+   */
   #fresh = 0;
   readonly #kept: Int32Array;
   #keptCount = 0;
@@ -95,7 +98,7 @@ export class PacketMemory {
     }
     if (this.#fresh < this.blockCount) {
       this.freeBlocks--;
-      return this.blockBase + (this.#fresh++ << BLOCK_SHIFT);
+      return this.blockBase + ((this.blockCount - ++this.#fresh) << BLOCK_SHIFT);
     }
     this.exhausted++;
     return -1;
@@ -119,10 +122,10 @@ export class PacketMemory {
   /** The transmit queue is empty: blocks that were kept back can be had again. */
   unpin(): void {
     this.#pinned = false;
-    while (this.#keptCount > 0) {
-      this.#free[this.#freeCount++] = this.#kept[--this.#keptCount]!;
-      this.freeBlocks++;
-    }
+    // In the order in which they were freed.
+    for (let i = 0; i < this.#keptCount; i++) this.#free[this.#freeCount++] = this.#kept[i]!;
+    this.freeBlocks += this.#keptCount;
+    this.#keptCount = 0;
   }
 }
 

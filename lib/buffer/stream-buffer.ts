@@ -38,26 +38,53 @@ export class StreamBuffer {
    * blocks are free, which are meant for others.
    */
   put(at: number, from: Uint8Array, fromOffset: number, length: number, keep = 0): number {
+    if (length <= 0) return 0;
     const memory = this.#memory;
     let position = this.#skip + at;
+    const firstIndex = position >> BLOCK_SHIFT;
+    const lastIndex = (position + length - 1) >> BLOCK_SHIFT;
+    if (lastIndex >= this.#span) this.#extend(lastIndex + 1);
+    if (lastIndex > firstIndex && memory.freeBlocks - keep > lastIndex - firstIndex) this.#allocateRun(firstIndex, lastIndex);
     let done = 0;
     while (done < length) {
-      const index = position >> BLOCK_SHIFT;
-      if (index >= this.#span) this.#extend(index + 1);
-      const slot = (this.#first + index) & (this.#blocks.length - 1);
+      const slot = (this.#first + (position >> BLOCK_SHIFT)) & (this.#blocks.length - 1);
       let block = this.#blocks[slot]!;
       if (block < 0) {
         block = memory.freeBlocks > keep || keep === 0 ? memory.allocate() : -1;
         if (block < 0) break;
         this.#blocks[slot] = block;
       }
-      const within = position & BLOCK_MASK;
-      const n = Math.min(length - done, BLOCK_SIZE - within);
-      copyBytes(memory.bytes, block + within, from, fromOffset + done, n);
+      const n = this.#run(position, length - done);
+      copyBytes(memory.bytes, block + (position & BLOCK_MASK), from, fromOffset + done, n);
       done += n;
       position += n;
     }
     return done;
+  }
+
+  /**
+   * Takes the blocks from `first` to `last` that are missing, in falling order: blocks that were freed one
+   * after the other come back last first, and so lie side by side again.
+   */
+  #allocateRun(first: number, last: number): void {
+    for (let index = last; index >= first; index--) {
+      const slot = (this.#first + index) & (this.#blocks.length - 1);
+      if (this.#blocks[slot]! < 0) this.#blocks[slot] = this.#memory.allocate();
+    }
+  }
+
+  /** How many of the `length` bytes at `position`, the first of which is there, lie side by side in memory. */
+  #run(position: number, length: number): number {
+    const blocks = this.#blocks;
+    let index = this.#first + (position >> BLOCK_SHIFT);
+    let block = blocks[index & (blocks.length - 1)]!;
+    let n = BLOCK_SIZE - (position & BLOCK_MASK);
+    while (n < length) {
+      block += BLOCK_SIZE;
+      if (blocks[++index & (blocks.length - 1)] !== block) break;
+      n += BLOCK_SIZE;
+    }
+    return n < length ? n : length;
   }
 
   /** Copies `length` bytes at offset `at`, which must be there, to `to`. */
@@ -65,9 +92,8 @@ export class StreamBuffer {
     const bytes = this.#memory.bytes;
     let position = this.#skip + at;
     while (length > 0) {
-      const within = position & BLOCK_MASK;
-      const n = Math.min(length, BLOCK_SIZE - within);
-      copyBytes(to, toOffset, bytes, this.#blocks[(this.#first + (position >> BLOCK_SHIFT)) & (this.#blocks.length - 1)]! + within, n);
+      const n = this.#run(position, length);
+      copyBytes(to, toOffset, bytes, this.#offset(position), n);
       toOffset += n;
       position += n;
       length -= n;
@@ -78,12 +104,16 @@ export class StreamBuffer {
   addPieces(at: number, length: number, queue: TransmitQueue): void {
     let position = this.#skip + at;
     while (length > 0) {
-      const within = position & BLOCK_MASK;
-      const n = Math.min(length, BLOCK_SIZE - within);
-      queue.piece(this.#blocks[(this.#first + (position >> BLOCK_SHIFT)) & (this.#blocks.length - 1)]! + within, n);
+      const n = this.#run(position, length);
+      queue.piece(this.#offset(position), n);
       position += n;
       length -= n;
     }
+  }
+
+  /** Where in the packet memory the byte at `position` lies. */
+  #offset(position: number): number {
+    return this.#blocks[(this.#first + (position >> BLOCK_SHIFT)) & (this.#blocks.length - 1)]! + (position & BLOCK_MASK);
   }
 
   /** Lets go of the first `length` bytes, whether they were ever put or not. */
