@@ -4,15 +4,13 @@
  *
  * Bigger is not better. What does not fit into the path waits in a queue (the device's, the peer's), out of
  * cache, and is lost when that overflows; and a standing queue makes the present round trip as long as it
- * likes. So neither grows just because there is more to hold.
+ * likes. So the measure is the rate at which data moves times the *least* round trip.
  */
 
 import { seqDiff } from '../wire/seq.ts';
 import type { Segment } from './segment.ts';
 import type { Tcb } from './tcb.ts';
 
-/** A larger send buffer must have brought this much more. */
-const WORTHWHILE = 1.25;
 /** A rate is measured over this time at least, µs. */
 const MEASURE_US = 10_000;
 /** A receiver's round trip this much longer than the one it knows is a longer path, not a queue; µs. */
@@ -26,27 +24,21 @@ function headroom(rttUs: number, elapsedUs: number): number {
   return 2 + 2 * Math.min(rttUs / elapsedUs, 1);
 }
 
-/**
- * Called when new data is acknowledged. While the buffer, and not the congestion window, is what holds the
- * sender back, it is doubled as long as that pays: as long as more is delivered than ever before, by a
- * quarter (the test by which BBR ends its start-up). A round trip is no measure here: with a bulk transfer
- * in the other direction the ACKs wait behind its data.
- */
+/** Called when new data is acknowledged. More than twice the congestion window is never of use. */
 export function tuneSendBuffer(tcb: Tcb): void {
   const most = Math.min(2 * tcb.cwnd, tcb.home.config.sndbufMax);
-  if (tcb.sndbufLocked || most <= tcb.sndbufLimit) return;
+  const rttUs = tcb.minRttUs;
+  if (tcb.sndbufLocked || most <= tcb.sndbufLimit || rttUs === 0) return;
   const nowUs = tcb.home.nowUs;
   const elapsedUs = (nowUs - tcb.deliveredUs) | 0;
-  if (elapsedUs >= 0 && elapsedUs < Math.max(tcb.srttUs, MEASURE_US)) return;
+  if (elapsedUs >= 0 && elapsedUs < Math.max(rttUs, MEASURE_US)) return;
   const delivered = seqDiff(tcb.sndUna, tcb.deliveredSeq);
   tcb.deliveredUs = nowUs;
   tcb.deliveredSeq = tcb.sndUna;
-  // A measurement that was interrupted by silence says nothing, nor does one of a buffer with room.
-  if (elapsedUs <= 0 || elapsedUs > 4 * (tcb.srttUs + MEASURE_US) || tcb.sndQueued < tcb.sndbufLimit >> 1) return;
-  const rate = delivered / elapsedUs;
-  if (rate < tcb.bestRate * WORTHWHILE) return;
-  tcb.bestRate = rate;
-  tcb.sndbufLimit = Math.min(2 * tcb.sndbufLimit, most);
+  // A measurement that was interrupted by silence says nothing.
+  if (elapsedUs <= 0 || elapsedUs > 4 * (tcb.srttUs + MEASURE_US)) return;
+  const wanted = Math.min(headroom(rttUs, elapsedUs) * (delivered / elapsedUs) * rttUs, most);
+  if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = Math.floor(wanted);
 }
 
 /** The round trip as a receiver sees it: from telling a timestamp to its echo, on a clock of 1 ms. */

@@ -5,7 +5,7 @@ export interface TcpOptions {
   congestion?: string;
   /** Receive buffer, bytes: what it starts at and what it may grow to by itself. Default 128 KiB, 4 MiB. */
   rcvbuf?: { initial?: number; max?: number };
-  /** Send buffer, bytes, likewise. Default 256 KiB, 4 MiB. */
+  /** Send buffer, bytes, likewise. Default 384 KiB, 4 MiB. */
   sndbuf?: { initial?: number; max?: number };
   /** Offer and accept timestamps and PAWS (RFC 7323). Default true. */
   timestamps?: boolean;
@@ -90,7 +90,7 @@ export function tcpConfig(options: TcpOptions = {}): TcpConfig {
     congestion: options.congestion ?? 'cubic',
     rcvbufInitial: Math.min(within('rcvbuf.initial', options.rcvbuf?.initial ?? 128 << 10, MIN_BUFFER, MAX_BUFFER), rcvbufMax),
     rcvbufMax,
-    sndbufInitial: Math.min(within('sndbuf.initial', options.sndbuf?.initial ?? 256 << 10, MIN_BUFFER, MAX_BUFFER), sndbufMax),
+    sndbufInitial: Math.min(within('sndbuf.initial', options.sndbuf?.initial ?? 384 << 10, MIN_BUFFER, MAX_BUFFER), sndbufMax),
     sndbufMax,
     timestamps: options.timestamps ?? true,
     sack: options.sack ?? true,

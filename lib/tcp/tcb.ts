@@ -231,8 +231,6 @@ export class Tcb {
   // ---- send buffer tuning: start of the measurement of what is delivered ----
   deliveredUs = 0;
   deliveredSeq = 0 as Seq;
-  /** Bytes per µs: the most that was delivered when the buffer last grew. */
-  bestRate = 0.1;
 
   // ---- receive buffer tuning ----
   /** When the application last read (int32 µs), and in how many turns since the measurement began. */
