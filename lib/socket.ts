@@ -184,7 +184,8 @@ export interface BsdSocket {
   /**
    * Called when some of POLLIN, POLLOUT, POLLERR, POLLHUP, POLLRDHUP begins to hold or new data or
    * connections came, once for all packets of a batch. May call the socket's methods. POLLOUT is told
-   * only after a `send` that came up short, and when the connection opens.
+   * only after a `send` that came up short, and when the connection opens. It may come from inside a call
+   * of yours to this or another socket (what a call causes has happened when it returns).
    */
   onready: ((events: number) => void) | null;
   /**

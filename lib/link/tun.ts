@@ -196,6 +196,15 @@ export function hostHasIpv6(): boolean {
   }
 }
 
+/** Linux forgets IPv6 addresses when an interface is set down, unless told otherwise. Where that is not allowed, it forgets. */
+function keepAddressesWhenDown(name: string): void {
+  try {
+    writeFileSync(`/proc/sys/net/ipv6/conf/${name}/keep_addr_on_down`, '1');
+  } catch (error) {
+    debug('%s: keep_addr_on_down: %s', name, (error as NodeJS.ErrnoException).code);
+  }
+}
+
 /**
  * Opens a TUN device and configures Linux's side of it, or takes over an existing one that belongs to the
  * user. Of a device that exists, only what differs from the options is changed.
@@ -288,7 +297,10 @@ export class Tun implements Link {
       if (options.queueLength !== undefined || !existed) this.#check(result, `set the queue length to ${wantedLength}`);
     }
     // The kernel may lack IPv6, in which case there is nothing to turn off.
-    if (!existed) native.disableLinkLocal(id);
+    if (!existed) {
+      native.disableLinkLocal(id);
+      keepAddressesWhenDown(this.name);
+    }
     if (options.mtu !== undefined && options.mtu !== this.mtu) this.mtu = options.mtu;
     if ((options.up ?? true) && !this.isUp) this.isUp = true;
     for (const address of addresses) this.#addAddress(address);

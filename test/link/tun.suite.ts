@@ -274,7 +274,7 @@ t.test('a packet that the kernel refuses is counted, and the next goes on', asyn
 });
 
 t.test('while the interface is down packets are dropped and counted; afterwards all is well', async (t) => {
-  const tun = openTun({ hostAddresses: [`${LINUX4}/24`] });
+  const tun = openTun({ hostAddresses: [`${LINUX4}/24`, 'fd90::1/64'] });
   t.teardown(() => tun.close());
   const host = new TestHost(tun);
   tun.isUp = false;
@@ -283,6 +283,7 @@ t.test('while the interface is down packets are dropped and counted; afterwards 
   t.equal(tun.counters.txDownDrops, 1);
   t.ok(host.queue.empty);
   tun.isUp = true;
+  t.equal(tun.ipv6, 'fd90::1/64', 'Linux has not forgotten its address');
   host.put(echoRequest(OURS4, LINUX4, 2, Buffer.alloc(8)), 28);
   host.send();
   const reply = await host.packet(() => true);
