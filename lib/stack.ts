@@ -38,8 +38,6 @@ import { tcpConfig } from './tcp/config.ts';
 import type { TcpOptions } from './tcp/config.ts';
 import { tcpInfo } from './tcp/info.ts';
 import { STATE_NAMES } from './tcp/states.ts';
-import { abortWith } from './tcp/ending.ts';
-import { shutdownSend } from './tcp/user.ts';
 import { createCongestionControl, congestionNames } from './tcp/congestion/congestion-control.ts';
 import { formatAddress, parseAddress } from './wire/address.ts';
 
@@ -376,34 +374,30 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       return Promise.resolve();
     }
     return new Promise((resolve) => {
+      // Whatever ends the stack first: the last connection, the time limit, or the loss of the link.
+      this.once('close', resolve);
+      if (this.#closing !== null) return;
       const finish = (): void => {
-        if (this.#closing !== finish) return;
-        this.#closing = null;
-        limit.clear();
+        if (this.#closed) return;
         this.#shut();
         this.emit('close');
-        resolve();
       };
-      if (this.#closing !== null) {
-        this.once('close', resolve);
-        return;
-      }
       const limit = this.clock.alarm(finish);
       limit.set(this.clock.nowUs() + (options.timeoutMs ?? CLOSE_TIMEOUT_MS) * 1000);
+      this.once('close', () => limit.clear());
       this.ref();
       this.#closing = finish;
       this.enter();
-      this.tcp.forEachListener((listener) => this.tcp.removeListener(listener));
-      this.tcp.forEach((tcb) => shutdownSend(tcb));
+      this.tcp.closeAll();
       this.leave();
     });
   }
 
   /** Resets what is still open and lets go of the link. */
   #shut(): void {
+    this.#closing = null;
     this.enter();
-    this.tcp.forEachListener((listener) => this.tcp.removeListener(listener));
-    this.tcp.forEach((tcb) => abortWith(tcb, ECONNABORTED, true));
+    this.tcp.abortAll(ECONNABORTED);
     this.leave();
     this.#closed = true;
     this.#alarm.clear();

@@ -206,8 +206,8 @@ static bool finish_checksum(const struct iovec *piece, int pieces, size_t start,
     position += length;
   }
   uint16_t checksum = (uint16_t)~checksum_fold(sum);
-  /* Zero would mean "no checksum" in UDP (RFC 768); 0xffff is equal to it in ones' complement. */
-  if (checksum == 0) checksum = 0xffff;
+  /* Zero would mean "no checksum" in UDP (RFC 768), which alone has its checksum at offset 6. */
+  if (checksum == 0 && field == 6) checksum = 0xffff;
   memcpy((uint8_t *)piece[0].iov_base + start + field, &checksum, 2);
   return true;
 }

@@ -174,6 +174,8 @@ export class TransmitQueue {
     this.head = 0;
     this.tail = 0;
     this.#nextPiece = 0;
+    this.#start = 0;
+    this.#piece = 0;
     this.memory.unpin();
     while (this.#owned.length > 0) this.memory.free(this.#owned.pop()!);
   }

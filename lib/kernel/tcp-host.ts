@@ -32,7 +32,8 @@ import { CLOSED } from '../tcp/states.ts';
 import { StatelessSender } from '../tcp/stateless.ts';
 import { Tcb } from '../tcp/tcb.ts';
 import { tcpTimers } from '../tcp/timeouts.ts';
-import { abortTcb, openPassive } from '../tcp/user.ts';
+import { abortTcb, openPassive, shutdownSend } from '../tcp/user.ts';
+import { abortWith } from '../tcp/ending.ts';
 import { seqAdd, seqGt, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAPPED } from '../wire/address.ts';
@@ -203,7 +204,7 @@ export class TcpHost implements TcpHome, Transport {
       counters.ListenDrops++;
       return;
     }
-    if (this.#flows.size >= this.config.maxConnections) {
+    if (this.connections >= this.config.maxConnections) {
       counters.ListenDrops++;
       return;
     }
@@ -265,7 +266,8 @@ export class TcpHost implements TcpHome, Transport {
       const newer = segment.hasTimestamps && table.timestamps(row)
         ? ((segment.tsVal - table.tsRecent(row)) | 0) > 0 || seqGt(segment.seq, rcvNxt) && segment.tsVal === table.tsRecent(row)
         : seqGt(segment.seq, rcvNxt);
-      if (newer) {
+      // Only where somebody listens: a forged SYN must not end the wait of a mere client.
+      if (newer && this.#findListener(segment.packet, segment) !== null) {
         this.counters.TimeWaitReuses++;
         this.#reused = true;
         this.#reusedAbove = table.sndNxt(row) as Seq;
@@ -275,10 +277,10 @@ export class TcpHost implements TcpHome, Transport {
     }
     if (segment.segLen === 0 && segment.seq === rcvNxt) return true;
     // The FIN again: the time begins anew.
-    if ((flags & FIN) !== 0) table.restart(row, (this.nowMs + this.config.timeWaitMs) | 0);
-    this.#stateless.acknowledge(segment, table.sndNxt(row), rcvNxt, table.window(row), table.tos(row), table.timestamps(row),
-      (this.nowMs + table.tsOffset(row)) | 0, table.tsRecent(row));
-    this.counters.OutSegs++;
+    if ((flags & FIN) !== 0 && ((segment.seq + segment.segLen) | 0) === rcvNxt) table.restart(row, (this.nowMs + this.config.timeWaitMs) | 0);
+    const sent = this.#stateless.acknowledge(segment, table.sndNxt(row), rcvNxt, table.window(row), table.tos(row), table.ttl(row),
+      table.timestamps(row), (this.nowMs + table.tsOffset(row)) | 0, table.tsRecent(row));
+    if (sent) this.counters.OutSegs++;
     return true;
   }
 
@@ -464,6 +466,18 @@ export class TcpHost implements TcpHome, Transport {
     listener.queue.length = 0;
   }
 
+  /** Stops listening, and lets every connection end with a FIN behind what is queued. */
+  closeAll(): void {
+    this.forEachListener((listener) => this.removeListener(listener));
+    this.forEach((tcb) => shutdownSend(tcb));
+  }
+
+  /** Stops listening, and ends every connection at once with `errno` for its user and RST for its peer. */
+  abortAll(errno: number): void {
+    this.forEachListener((listener) => this.removeListener(listener));
+    this.forEach((tcb) => abortWith(tcb, errno, true));
+  }
+
   // ------------------------------------------------------------------------------------- turns
 
   /**
@@ -532,6 +546,7 @@ export class TcpHost implements TcpHome, Transport {
   #stall(from: number): void {
     const pending = this.#pending;
     pending.copyWithin(0, from, this.#pendingCount);
+    pending.fill(null, this.#pendingCount - from, this.#pendingCount);
     this.#pendingCount -= from;
     for (let i = 0; i < this.#pendingCount; i++) {
       const tcb = pending[i]!;

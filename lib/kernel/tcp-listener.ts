@@ -15,7 +15,7 @@ export class TcpListener {
   readonly b3: number;
   readonly port: number;
   readonly v6only: boolean;
-  backlog: number;
+  backlog = 1;
   /** Name of the congestion control of new connections. */
   congestion: string;
   readonly halfOpen = new Set<Tcb>();
@@ -37,10 +37,15 @@ export class TcpListener {
     this.b3 = address.w3;
     this.port = port;
     this.v6only = v6only;
-    this.backlog = Math.min(Math.max(backlog, 1), MAX_BACKLOG);
+    this.setBacklog(backlog);
     this.congestion = congestion;
     this.prepare = prepare;
     this.ready = ready;
+  }
+
+  /** listen(2): how many connections may wait to be accepted, 1 to `MAX_BACKLOG`. */
+  setBacklog(backlog: number): void {
+    this.backlog = Math.min(Math.max(backlog, 1), MAX_BACKLOG);
   }
 
   /** Whether one more SYN may be answered. */

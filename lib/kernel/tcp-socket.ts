@@ -130,7 +130,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     if (this.#closed) return -EBADF;
     if (this.#tcb !== null) return -EINVAL;
     if (this.#listener !== null) {
-      this.#listener.backlog = Math.max(backlog, 1);
+      this.#listener.setBacklog(backlog);
       return 0;
     }
     if (!this.#bound) {
@@ -159,6 +159,8 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     const tcb = listener.queue.shift();
     if (tcb === undefined) return -EAGAIN;
     const socket = new TcpSocket(this.#host, this.#domain);
+    // What the listener was set to holds for the connection, also when more is set later.
+    if (this.#options !== null) socket.#options = Object.assign(new SocketOptions(), this.#options);
     socket.#tcb = tcb;
     socket.#port = tcb.localPort;
     tcb.owner = socket;

@@ -6,6 +6,9 @@
 
 import { checksum } from '../wire/checksum.ts';
 
+/** Where UDP has its checksum, and no other protocol that sums. */
+const UDP_CHECKSUM_OFFSET = 6;
+
 /**
  * Sums `[offset + csumStart, offset + length)` and stores the complement in the checksum field.
  * @param csumStart  offset of the transport header in the packet
@@ -15,7 +18,7 @@ import { checksum } from '../wire/checksum.ts';
 export function completeChecksum(view: DataView, offset: number, length: number, csumStart: number, csumOffset: number): boolean {
   if (csumStart < 0 || csumOffset < 0 || csumStart + csumOffset + 2 > length) return false;
   const sum = checksum(view, offset + csumStart, length - csumStart);
-  // Zero means 'no checksum' in UDP (RFC 768); its other form is right for every protocol.
-  view.setUint16(offset + csumStart + csumOffset, sum === 0 ? 0xffff : sum);
+  // Zero means 'no checksum' in UDP (RFC 768), which alone has its checksum there.
+  view.setUint16(offset + csumStart + csumOffset, sum === 0 && csumOffset === UDP_CHECKSUM_OFFSET ? 0xffff : sum);
   return true;
 }

@@ -36,7 +36,7 @@ export interface TcpOptions {
   /** Most connections, and most in TIME-WAIT, at one time. Default 262144, 65536. */
   maxConnections?: number;
   maxTimeWait?: number;
-  /** Bytes out of order that one connection may hold. Default: its receive window. */
+  /** How far beyond RCV.NXT data out of order is kept, bytes. Default: as far as the receive window. */
   maxOutOfOrder?: number;
   /** Challenge ACKs per second, for each connection (RFC 5961 section 7). Default 2. */
   challengeAcksPerSecond?: number;

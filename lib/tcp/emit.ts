@@ -123,8 +123,8 @@ export function sendSyn(tcb: Tcb): boolean {
   return true;
 }
 
-/** Keep-alive probe: SEG.SEQ = SND.NXT - 1, no data (RFC 9293 3.8.4, SHLD-12). */
-export function sendKeepalive(tcb: Tcb): void {
+/** An empty segment at SND.UNA - 1, which the peer must answer: keep-alive (RFC 9293 3.8.4, SHLD-12) and window probe. */
+export function sendOldAck(tcb: Tcb): void {
   emit(tcb, seqAdd(tcb.sndUna, -1), ACK, 0);
 }
 

@@ -2,7 +2,7 @@
  * A segment arrives at a connection (RFC 9293 3.10.7.3 and 3.10.7.4, in the RFC's order), with PAWS
  * (RFC 7323), the stricter checks of RFC 5961, and header prediction in front.
  *
- * LISTEN (3.10.7.2) is in listen.ts; a segment for no connection (3.10.7.1) in the home.
+ * LISTEN (3.10.7.2) and a segment for no connection (3.10.7.1) are the home's.
  * Nothing is sent from here but what must not wait for the end of the turn: the TCB is marked, and
  * `tcpOutput` sends once for all segments of a batch (MUST-58, MUST-59).
  */
@@ -342,7 +342,7 @@ function acceptable(segment: Segment, offset: number, window: number): boolean {
 /** RFC 5961: an ACK that makes a genuine peer tell what it thinks; a limited number a second (section 7). */
 function challengeAck(tcb: Tcb): void {
   const home = tcb.home;
-  if (((home.nowMs - tcb.challengeMs) | 0) >= 1000 || tcb.challengeMs === 0) {
+  if ((home.nowMs - tcb.challengeMs) >>> 0 >= 1000 || tcb.challengeMs === 0) {
     tcb.challengeMs = home.nowMs === 0 ? 1 : home.nowMs;
     tcb.challenges = 0;
   }

@@ -9,7 +9,7 @@
 
 import { seqAdd, seqDiff, seqGt } from '../wire/seq.ts';
 import { ACK, FIN, PSH } from '../wire/tcp.ts';
-import { emit, maxSegment, sendAck } from './emit.ts';
+import { emit, maxSegment, sendAck, sendOldAck } from './emit.ts';
 import { windowUpdateDue } from './receive.ts';
 import { retransmitLost } from './recovery.ts';
 import { currentRto } from './rtt.ts';
@@ -105,7 +105,7 @@ function sendNew(tcb: Tcb): boolean {
 /** Nothing in flight, and it was quiet for an RTO: start again from a known window (RFC 5681 4.1). */
 function restartAfterIdle(tcb: Tcb): void {
   const home = tcb.home;
-  if (tcb.lastSendMs !== 0 && tcb.recovery === RECOVERY_OPEN && ((home.nowMs - tcb.lastSendMs) | 0) > currentRto(tcb)) {
+  if (tcb.lastSendMs !== 0 && tcb.recovery === RECOVERY_OPEN && (home.nowMs - tcb.lastSendMs) >>> 0 > currentRto(tcb)) {
     tcb.congestion.onIdle(tcb, home.nowMs);
     tcb.lastSendMs = home.nowMs;
   }
@@ -157,9 +157,9 @@ function acknowledgeGap(tcb: Tcb): void {
 }
 
 /**
- * Zero-window probe: one byte beyond the window if there is one to send, which the peer answers with
- * an ACK that tells its window; the byte counts as sent. The same call lets small data go that SWS
- * avoidance or a cork held back, when the window does have room.
+ * Zero-window probe, as Linux makes it: an empty segment one below SND.UNA, which the peer must answer with
+ * an ACK that tells its window. The same call lets small data go that SWS avoidance or a cork held back,
+ * when the window does have room.
  */
 export function sendProbe(tcb: Tcb): void {
   const unsent = seqDiff(tcb.sndEnd, tcb.sndNxt);
@@ -177,6 +177,5 @@ export function sendProbe(tcb: Tcb): void {
     return;
   }
   tcb.home.counters.PersistProbes++;
-  // As Linux does: an ACK one below SND.UNA is out of the peer's window, so it must answer.
-  emit(tcb, seqAdd(tcb.sndUna, -1), ACK, 0);
+  sendOldAck(tcb);
 }

@@ -178,7 +178,8 @@ export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: 
   }
   const stored = tcb.rcvBuffer.put(seqDiff(left, tcb.rcvRead), slab, offset, length, keptFromOutOfOrder(tcb.home.memory));
   if (stored < length) {
-    // What was stored of a range that is not remembered does no harm: it is overwritten or dropped later.
+    // What was stored of a range that is not remembered is overwritten or dropped later; with nothing else here, now.
+    if (tcb.oooCount === 0 && tcb.rcvStored === 0) tcb.rcvBuffer.clear();
     counters.RcvPruned++;
     return false;
   }

@@ -262,7 +262,7 @@ export function onRetransmissionTimeout(tcb: Tcb): void {
   retransmitHole(tcb, tcb.sndMss);
 }
 
-/** A smaller path MTU: what is in flight is sent again in smaller segments; no sign of congestion (RFC 1191 6.5). */
+/** A smaller path MTU: what is in flight is sent again in smaller segments; no sign of congestion (RFC 1191 6.4). */
 export function retransmitAfterMtu(tcb: Tcb): void {
   if (tcb.flight === 0) return;
   if (tcb.recovery === RECOVERY_OPEN) {

@@ -10,6 +10,9 @@ import {
 import { writeTimestamps } from '../wire/tcp-options.ts';
 import type { Segment } from './segment.ts';
 
+/** Time to live of resets. */
+const RESET_TTL = 64;
+
 export class StatelessSender {
   readonly #ip: IpLayer;
   readonly #flow = new IpFlow();
@@ -25,20 +28,21 @@ export class StatelessSender {
    */
   reset(segment: Segment): boolean {
     if ((segment.flags & RST) !== 0 || segment.packet.toMany) return false;
-    if ((segment.flags & ACK) !== 0) return this.#reply(segment, segment.ack, 0, RST, 0, 0, false, 0, 0);
-    return this.#reply(segment, 0, (segment.seq + segment.segLen) | 0, RST | ACK, 0, 0, false, 0, 0);
+    if ((segment.flags & ACK) !== 0) return this.#reply(segment, segment.ack, 0, RST, 0, 0, RESET_TTL, false, 0, 0);
+    return this.#reply(segment, 0, (segment.seq + segment.segLen) | 0, RST | ACK, 0, 0, RESET_TTL, false, 0, 0);
   }
 
   /** `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>` in answer to a segment of a connection in TIME-WAIT. */
   acknowledge(
-    segment: Segment, seq: number, ack: number, window: number, tos: number, timestamps: boolean, tsVal: number, tsRecent: number,
+    segment: Segment, seq: number, ack: number, window: number, tos: number, ttl: number, timestamps: boolean, tsVal: number,
+    tsRecent: number,
   ): boolean {
-    return this.#reply(segment, seq, ack, ACK, window, tos, timestamps, tsVal, tsRecent);
+    return this.#reply(segment, seq, ack, ACK, window, tos, ttl, timestamps, tsVal, tsRecent);
   }
 
   #reply(
-    segment: Segment, seq: number, ack: number, flags: number, window: number, tos: number, timestamps: boolean, tsVal: number,
-    tsEcr: number,
+    segment: Segment, seq: number, ack: number, flags: number, window: number, tos: number, ttl: number, timestamps: boolean,
+    tsVal: number, tsEcr: number,
   ): boolean {
     const packet = segment.packet;
     const flow = this.#flow;
@@ -52,6 +56,7 @@ export class StatelessSender {
     flow.r2 = packet.src2;
     flow.r3 = packet.src3;
     flow.tos = tos;
+    flow.ttl = ttl;
     flow.generation = -1;
     const ip = this.#ip;
     if (ip.route(flow) < 0) return false;

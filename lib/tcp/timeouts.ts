@@ -5,13 +5,16 @@
 
 import { ETIMEDOUT } from '../errno.ts';
 import { seqGt } from '../wire/seq.ts';
-import { sendKeepalive, sendSyn } from './emit.ts';
+import { sendOldAck, sendSyn } from './emit.ts';
 import { abortWith, dropSilently } from './ending.ts';
 import { sendProbe } from './output.ts';
 import { onRetransmissionTimeout } from './recovery.ts';
-import { ESTABLISHED, SYN_RECEIVED, SYN_SENT } from './states.ts';
+import { ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './states.ts';
 import type { Tcb } from './tcb.ts';
 import { armPersist, armRetransmit, deadline, earliest } from './timers.ts';
+
+/** Probes of a closed window that a connection without an owner makes before it is given up. */
+const ORPHAN_PROBES = 12;
 
 function due(at: number, nowMs: number): boolean {
   return at !== 0 && ((at - nowMs) | 0) <= 0;
@@ -69,13 +72,14 @@ function retransmissionTimeout(tcb: Tcb): void {
   }
   if (!seqGt(tcb.sndNxt, tcb.sndUna)) return;
   // R2 (MUST-20, SHLD-11): Linux's 15 retransmissions, about 15 minutes; or what the user has set (MUST-21).
-  if (tcb.retries >= home.config.retries || userTimeoutPassed(tcb)) {
-    if (tcb.userTimeoutMs > 0) home.counters.UserTimeouts++;
+  const timedOut = userTimeoutPassed(tcb);
+  if (tcb.retries >= home.config.retries || timedOut) {
+    if (timedOut) home.counters.UserTimeouts++;
     abortWith(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT, true);
     return;
   }
   // A window that the peer shrank to nothing makes these probes: while it answers, they go on (SHLD-17).
-  if (tcb.sndWnd > 0 || ((home.nowMs - tcb.lastRecvMs) | 0) > home.config.maxRtoMs) tcb.retries++;
+  if (tcb.sndWnd > 0 || tcb.orphan || (home.nowMs - tcb.lastRecvMs) >>> 0 > home.config.maxRtoMs) tcb.retries++;
   tcb.rtos++;
   home.counters.RtoTimeouts++;
   onRetransmissionTimeout(tcb);
@@ -85,17 +89,19 @@ function retransmissionTimeout(tcb: Tcb): void {
 }
 
 function userTimeoutPassed(tcb: Tcb): boolean {
-  return tcb.userTimeoutMs > 0 && ((tcb.home.nowMs - tcb.unackedSinceMs) | 0) >= tcb.userTimeoutMs;
+  return tcb.userTimeoutMs > 0 && (tcb.home.nowMs - tcb.unackedSinceMs) >>> 0 >= tcb.userTimeoutMs;
 }
 
 function persistTimeout(tcb: Tcb): void {
   if (seqGt(tcb.sndNxt, tcb.sndUna) || !seqGt(tcb.sndEnd, tcb.sndNxt) && !(tcb.finQueued && !tcb.finSent)) return;
   const home = tcb.home;
-  const silentMs = (home.nowMs - tcb.lastRecvMs) | 0;
-  // Answered probes keep the connection open for ever (MUST-37); a peer that is silent is a dead one.
-  const limitMs = tcb.userTimeoutMs > 0 ? tcb.userTimeoutMs : 0;
-  if (limitMs > 0 && ((home.nowMs - tcb.unackedSinceMs) | 0) >= limitMs
-    || tcb.persistShift >= home.config.retries && silentMs > 900_000 || tcb.orphan && silentMs > 120_000) {
+  const silentMs = (home.nowMs - tcb.lastRecvMs) >>> 0;
+  const timedOut = userTimeoutPassed(tcb);
+  // Answered probes keep the connection open for ever (MUST-37); a peer that is silent is a dead one. But for a
+  // connection that nobody holds any more memory is not kept without end (RFC 6429), as Linux has it.
+  if (timedOut || tcb.persistShift >= home.config.retries && silentMs > 900_000
+    || tcb.orphan && (silentMs > 120_000 || tcb.persistShift >= ORPHAN_PROBES)) {
+    if (timedOut) home.counters.UserTimeouts++;
     abortWith(tcb, ETIMEDOUT, true);
     return;
   }
@@ -105,9 +111,9 @@ function persistTimeout(tcb: Tcb): void {
 }
 
 function keepaliveTimeout(tcb: Tcb): void {
-  if (!tcb.keepAlive || tcb.state < ESTABLISHED) return;
+  if (!tcb.keepAlive || tcb.state < ESTABLISHED || tcb.state === TIME_WAIT) return;
   const home = tcb.home;
-  const idleMs = (home.nowMs - tcb.lastRecvMs) | 0;
+  const idleMs = (home.nowMs - tcb.lastRecvMs) >>> 0;
   if (seqGt(tcb.sndNxt, tcb.sndUna) || idleMs < tcb.keepIdleMs) {
     // Not idle (MUST-26): retransmission watches over data in flight.
     tcb.keepProbes = 0;
@@ -119,7 +125,7 @@ function keepaliveTimeout(tcb: Tcb): void {
   } else {
     tcb.keepProbes++;
     home.counters.KeepaliveProbes++;
-    sendKeepalive(tcb);
+    sendOldAck(tcb);
     tcb.keepAt = deadline(tcb, tcb.keepIntervalMs);
   }
   home.arm(tcb, tcb.keepAt);

@@ -4,7 +4,7 @@
  */
 
 import { currentRto } from './rtt.ts';
-import { ESTABLISHED } from './states.ts';
+import { ESTABLISHED, TIME_WAIT } from './states.ts';
 import type { Tcb } from './tcb.ts';
 
 /** The user's timeout is looked at when a timer fires, so that one must not fire later. */
@@ -53,7 +53,7 @@ export function armDelayedAck(tcb: Tcb): void {
  * time sends a probe, and gives up after `keepCount` unanswered ones.
  */
 export function armKeepalive(tcb: Tcb): void {
-  if (!tcb.keepAlive || tcb.state < ESTABLISHED) {
+  if (!tcb.keepAlive || tcb.state < ESTABLISHED || tcb.state === TIME_WAIT) {
     tcb.keepAt = 0;
     return;
   }
