@@ -37,6 +37,8 @@ async function dial(port: number): Promise<Socket> {
 async function collect(socket: Socket): Promise<Buffer> {
   const pieces: Buffer[] = [];
   for await (const piece of socket) pieces.push(piece as Buffer);
+  // Newer Nodes leave a half-open socket that has been read to its end to its owner.
+  socket.destroy();
   return Buffer.concat(pieces);
 }
 
