@@ -93,13 +93,18 @@ export class TransmitQueue {
     return this.capacity - this.tail;
   }
 
+  /** Whether `begin()` will succeed: there is room for one more packet of up to 12 pieces. */
+  get ready(): boolean {
+    return this.tail < this.capacity && this.#nextPiece + PIECES_PER_PACKET <= this.pieces.length >> 1;
+  }
+
   /**
    * Begins a packet whose headers take `headerLength` bytes (at most `HEADER_SLOT`). Returns the offset
    * where they go, or -1 when the queue is full (of packets, or nearly so of pieces). Nothing is queued
    * before `end()`; another `begin()` drops what was begun.
    */
   begin(headerLength: number): number {
-    if (this.tail === this.capacity || this.#nextPiece + PIECES_PER_PACKET > this.pieces.length >> 1) return -1;
+    if (!this.ready) return -1;
     const offset = this.memory.headerBase + this.tail * HEADER_SLOT;
     this.#start = this.#nextPiece;
     this.#piece = this.#start + 1;

@@ -45,8 +45,6 @@ import { TimingWheel } from './timing-wheel.ts';
 
 /** Most packets in a batch: what may be lent at one time. */
 const LENT_CAPACITY = 1024;
-/** Pieces that one more segment may need. */
-const PIECES_NEEDED = 12;
 /** More free blocks than a sender asks for, so that it is worth telling it. */
 const ENOUGH_BLOCKS = 64;
 
@@ -70,7 +68,6 @@ export class TcpHost implements TcpHome, Transport {
   readonly counters = new TcpCounters();
   readonly ip: IpLayer;
   readonly memory: PacketMemory;
-  readonly random: Random;
   readonly turn: Turn;
   readonly refs: { ref(): void; unref(): void };
   readonly lent: LentPieces;
@@ -113,7 +110,6 @@ export class TcpHost implements TcpHome, Transport {
     this.config = options.config;
     this.ip = options.ip;
     this.memory = options.memory;
-    this.random = options.random;
     this.turn = options.turn;
     this.refs = options.refs;
     this.nowMs = options.nowMs;
@@ -485,8 +481,7 @@ export class TcpHost implements TcpHome, Transport {
    * has come in is settled first, since the segments acknowledge it.
    */
   sendEarly(tcb: Tcb): void {
-    const tx = this.ip.tx;
-    if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) return;
+    if (!this.ip.tx.ready) return;
     settle(tcb);
     tcpOutput(tcb);
     this.#flush();
@@ -522,9 +517,9 @@ export class TcpHost implements TcpHome, Transport {
       if (this.#pendingCount === 0) return;
       const pending = this.#pending;
       for (let i = 0; i < this.#pendingCount; i++) {
-        if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) {
+        if (!tx.ready) {
           this.#flush();
-          if (tx.room === 0 || tx.pieceRoom < PIECES_NEEDED) {
+          if (!tx.ready) {
             // The link takes no more: the rest waits until it does (`Link` calls `writable`).
             this.#stall(i);
             return;

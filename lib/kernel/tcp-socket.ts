@@ -290,7 +290,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     const tcb = this.#tcb;
     if (this.#closed) return -EBADF;
     if (tcb === null) return -ENOTCONN;
-    if (tcb.rcvStored + tcb.rcvLent > 0) {
+    if (tcb.readable > 0) {
       if (length === 0) return 0;
       const peek = (flags & MSG_PEEK) !== 0;
       const turn = this.#host.turn;
@@ -307,7 +307,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   }
 
   get available(): number {
-    return this.#tcb === null ? 0 : this.#tcb.rcvStored + this.#tcb.rcvLent;
+    return this.#tcb === null ? 0 : this.#tcb.readable;
   }
 
   get writable(): number {
@@ -375,7 +375,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     if (tcb === null) return POLLOUT | POLLHUP;
     let events = 0;
     if (tcb.error !== 0) events |= POLLERR;
-    if (tcb.rcvStored + tcb.rcvLent > 0) events |= POLLIN;
+    if (tcb.readable > 0) events |= POLLIN;
     if (tcb.urgent) events |= POLLPRI;
     if (tcb.finReceived || this.#readShut || tcb.state === CLOSED) events |= POLLIN | POLLRDHUP;
     if (tcb.state === CLOSED || (tcb.finReceived || this.#readShut) && tcb.finQueued) events |= POLLHUP;

@@ -15,11 +15,9 @@ import { FlowTable, portPair } from '../buffer/flow-table.ts';
 import { EADDRINUSE } from '../errno.ts';
 import type { Random } from '../random.ts';
 import { AF_INET } from '../socket.ts';
+import { EPHEMERAL_COUNT, EPHEMERAL_FIRST } from './ports.ts';
 import type { UdpSocket } from './udp-socket.ts';
 
-/** Linux's net.ipv4.ip_local_port_range; inside the dynamic range that RFC 6056 section 3.2 asks for. */
-const EPHEMERAL_FIRST = 32768;
-const EPHEMERAL_LAST = 60999;
 /** Random tries before all ports are walked through. */
 const RANDOM_TRIES = 32;
 
@@ -160,14 +158,13 @@ export class UdpPorts {
 
   /** RFC 6056 section 3.3.2: random tries, then all in order from a random place. 0 when none is free. */
   #ephemeral(socket: UdpSocket): number {
-    const range = EPHEMERAL_LAST - EPHEMERAL_FIRST + 1;
     for (let i = 0; i < RANDOM_TRIES; i++) {
-      const port = EPHEMERAL_FIRST + (this.#random.int32() >>> 0) % range;
+      const port = EPHEMERAL_FIRST + (this.#random.int32() >>> 0) % EPHEMERAL_COUNT;
       if (!this.#heads.has(port)) return port;
     }
-    const start = (this.#random.int32() >>> 0) % range;
-    for (let i = 0; i < range; i++) {
-      const port = EPHEMERAL_FIRST + (start + i) % range;
+    const start = (this.#random.int32() >>> 0) % EPHEMERAL_COUNT;
+    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
+      const port = EPHEMERAL_FIRST + (start + i) % EPHEMERAL_COUNT;
       if (!this.#conflicts(socket, port)) return port;
     }
     return 0;

@@ -16,8 +16,6 @@ import { sackBlocks, settle, windowEdge } from './receive.ts';
 import { CLOSED, LISTEN, SYN_RECEIVED, SYN_SENT } from './states.ts';
 import type { Tcb } from './tcb.ts';
 
-/** Room that one super-segment needs in the queue's piece table: 64 KB in blocks of 8 KB, and both edges. */
-const PIECES_NEEDED = 12;
 const sackScratch = new Int32Array(MAX_SACK_BLOCKS * 2);
 
 /**
@@ -30,10 +28,6 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
   const tx = ip.tx;
   // What is lent may be given up while it is not acknowledged: not after this.
   if (tcb.rcvLent > 0) settle(tcb);
-  if (length > 0 && tx.pieceRoom < PIECES_NEEDED) {
-    home.pend(tcb);
-    return false;
-  }
   let optionsLength = tcb.timestamps ? OPTLEN_TIMESTAMPS_PADDED : 0;
   let sacks = 0;
   if (tcb.sack && tcb.oooCount > 0 && length === 0) {

@@ -7,7 +7,6 @@
 
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import type { IpLayer } from '../ip/transport.ts';
-import type { Random } from '../random.ts';
 import type { Seq } from '../wire/seq.ts';
 import type { TcpConfig } from './config.ts';
 import type { TcpCounters } from './counters.ts';
@@ -20,7 +19,6 @@ export interface TcpHome {
   readonly counters: TcpCounters;
   readonly ip: IpLayer;
   readonly memory: PacketMemory;
-  readonly random: Random;
   /** Payload that lies in the receive slab until the batch ends. */
   readonly lent: LentPieces;
   /** The present, as int32 that wrap: µs for measuring, ms for deadlines. Set at the start of each turn. */

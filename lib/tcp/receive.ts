@@ -112,7 +112,7 @@ export function settle(tcb: Tcb): void {
 
 /** Copies up to `length` readable bytes to `to`; `take` also removes them (else MSG_PEEK). Returns the count. */
 export function readBytes(tcb: Tcb, to: Uint8Array | null, toOffset: number, length: number, take: boolean): number {
-  const total = Math.min(length, tcb.rcvStored + tcb.rcvLent);
+  const total = Math.min(length, tcb.readable);
   if (total === 0) return 0;
   const fromStored = Math.min(total, tcb.rcvStored);
   if (fromStored > 0 && to !== null) tcb.rcvBuffer.copyOut(0, to, toOffset, fromStored);

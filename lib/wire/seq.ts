@@ -11,11 +11,6 @@ declare const seqBrand: unique symbol;
 /** A sequence number, as int32. Compare only with the functions of this file. */
 export type Seq = number & { readonly [seqBrand]: true };
 
-/** Takes the low 32 bits of `n` as a sequence number. */
-export function toSeq(n: number): Seq {
-  return (n | 0) as Seq;
-}
-
 /** `s + n`, modulo 2^32; `n` may be negative. */
 export function seqAdd(s: Seq, n: number): Seq {
   return ((s + n) | 0) as Seq;
