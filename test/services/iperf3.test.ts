@@ -62,7 +62,8 @@ t.test('modes of the client', { skip, timeout: 60_000 }, async (t) => {
   await t.test('-n, -l, -w, -N', async (t) => {
     const json = await client(port, '-n', '5M', '-l', '8K', '-w', '64K', '-N');
     t.equal(json.error, undefined);
-    t.equal(json.end.sum_sent.bytes, 5 * 1024 * 1024);
+    // The client itself looks at the limit between blocks, and now and then sends one more.
+    t.ok([0, 8192].includes(json.end.sum_sent.bytes - 5 * 1024 * 1024), `the client sent ${json.end.sum_sent.bytes}`);
     t.equal(sockets.options.get(`${SOL_SOCKET} ${SO_SNDBUF}`), 65536);
     t.equal(sockets.options.get(`${SOL_SOCKET} ${SO_RCVBUF}`), 65536);
     t.equal(sockets.options.get(`${IPPROTO_TCP} ${TCP_NODELAY}`), 1);
