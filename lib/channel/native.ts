@@ -1,0 +1,77 @@
+/**
+ * The part of the native addon (native/channel.c) that processes share: memory, doorbells, and the Unix
+ * socket that carries calls and descriptors. It knows nothing of rings, records, or calls.
+ */
+
+import { loadNative } from '../link/native.ts';
+
+/** Who is on the other side of a Unix socket (SO_PEERCRED). */
+export interface PeerCredentials {
+  pid: number;
+  uid: number;
+  gid: number;
+}
+
+/**
+ * What returns a number gives a negative errno when it failed. Descriptors are plain integers,
+ * close-on-exec, and belong to the caller. A watch is a small id of its own, and keeps the process alive
+ * unless `watchUnref`ed.
+ */
+export interface NativeChannel {
+  /**
+   * Reserves `bytes` of address space, readable and writable, not committed until touched, as an external
+   * ArrayBuffer; given back when that is collected.
+   */
+  arena(bytes: number): ArrayBuffer;
+  /** Maps the file `fd` (whole, shared) over `[offset, offset + length)` of an arena. Page aligned. */
+  arenaMap(arena: ArrayBuffer, offset: number, length: number, fd: number): number;
+  /** Puts fresh anonymous memory there again: what was mapped is let go, reading gives zeros. */
+  arenaUnmap(arena: ArrayBuffer, offset: number, length: number): number;
+  /** A memfd of this size, sealed so that nobody can shrink or grow it (F_SEAL_SHRINK|GROW|SEAL). */
+  memfd(name: string, bytes: number): number;
+  /** Maps a file whole, shared; unmapped when collected. Null when it failed. */
+  map(fd: number, bytes: number): ArrayBuffer | null;
+
+  /** eventfd(2): EFD_NONBLOCK | EFD_CLOEXEC. */
+  eventfd(): number;
+  /** Adds one: whoever watches wakes up. */
+  eventfdWrite(fd: number): number;
+
+  /**
+   * A listening Unix socket (SOCK_SEQPACKET) with these permission bits from the start; -EADDRINUSE when
+   * the path exists.
+   */
+  unixListen(path: string, mode: number): number;
+  /** A new connection, or -EAGAIN. */
+  unixAccept(fd: number): number;
+  unixConnect(path: string): number;
+  unixPeer(fd: number): PeerCredentials | number;
+  /**
+   * Sends `bytes[offset, offset + length)` as one message, with descriptors (up to 8), not blocking.
+   * Returns the length, or -EAGAIN when the other side does not read.
+   */
+  unixSend(fd: number, bytes: Uint8Array, offset: number, length: number, fds: readonly number[] | null): number;
+  /**
+   * Takes one message, not blocking: its length, 0 when the other side has closed, -EAGAIN when nothing is there,
+   * -EMSGSIZE when it was longer than `into` (and lost). Descriptors that came with it go to `fds`
+   * (count first, then up to 8; those that find no room are closed).
+   */
+  unixReceive(fd: number, into: Uint8Array, fds: Int32Array | null): number;
+  /**
+   * Sends a message and waits for one message in answer, at most `timeoutMs`. Blocks the thread.
+   * Returns the answer's length in `words` (bytes), 0 when the other side has closed, -ETIMEDOUT.
+   */
+  unixCall(fd: number, words: Int32Array, sendBytes: number, timeoutMs: number): number;
+
+  /** Calls `callback` whenever `fd` is readable (an eventfd is read, and so reset, before). Returns the watch. */
+  watch(fd: number, isEventfd: boolean, callback: () => void): number;
+  watchRef(watch: number): void;
+  watchUnref(watch: number): void;
+  unwatch(watch: number): void;
+  closeFd(fd: number): void;
+}
+
+/** Loads the addon. Throws `NativeError` when it is missing. */
+export function loadChannelNative(): NativeChannel {
+  return loadNative() as unknown as NativeChannel;
+}
