@@ -15,14 +15,16 @@ import { TransmitQueue } from './buffer/transmit-queue.ts';
 import { SystemClock } from './clock.ts';
 import type { Alarm, Clock } from './clock.ts';
 import { ECONNABORTED, ENETDOWN, EPROTONOSUPPORT } from './errno.ts';
+import type { TcpHost } from './home/tcp-host.ts';
+import { tcpSocket } from './home/tcp-socket.ts';
 import { parseCidr } from './ip/cidr.ts';
 import { Ip } from './ip/ip.ts';
 import type { IpLimits } from './ip/ip.ts';
 import type { RouteConfig } from './ip/route.ts';
 import type { Turn } from './ip/transport.ts';
 import { EchoHost } from './kernel/echo-socket.ts';
-import { TcpHost } from './kernel/tcp-host.ts';
-import { tcpSocket } from './kernel/tcp-socket.ts';
+import { createKernelTcp } from './kernel/kernel-tcp.ts';
+import type { KernelPorts } from './kernel/kernel-ports.ts';
 import { UdpHost } from './kernel/udp.ts';
 import type { UdpLimits } from './kernel/udp.ts';
 import type { Link, LinkHost, PacketBatch } from './link/link.ts';
@@ -107,6 +109,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   readonly addresses: readonly string[];
   readonly ip: Ip;
   readonly tcp: TcpHost;
+  readonly ports: KernelPorts;
   readonly udp: UdpHost;
   readonly echo: EchoHost;
   /** `node:net` on this stack. */
@@ -160,9 +163,11 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     this.ip = new Ip({
       tx: this.#tx, memory: this.memory, random, mtu: link.mtu, features: link.features, addresses, routes: routes ?? null, limits: options.limits?.ip,
     });
-    this.tcp = new TcpHost({
+    const kernel = createKernelTcp({
       ...common, ip: this.ip, config, refs, flush: () => this.#flush(), wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
     });
+    this.tcp = kernel.host;
+    this.ports = kernel.ports;
     this.udp = new UdpHost({
       ...common, ip: this.ip, flush: () => this.#flush(), limits: options.limits?.udp, liveness: refs, groups: this.ip.routes,
     });

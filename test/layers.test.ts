@@ -1,6 +1,6 @@
 /**
  * The invariants of the layers (docs/ARCHITECTURE.md), read from the imports of lib/:
- * cli → services → net → kernel → tcp → ip → link → buffer → wire, never upwards and no cycles; the engine has no
+ * cli → services → net → tcpu → tcpk → kernel → home → channel → tcp → ip → link → buffer → wire, never upwards and no cycles; the engine has no
  * clock, no timer, no Node; the addon has one door.
  */
 
@@ -12,11 +12,11 @@ import t from 'tap';
 const lib = join(dirname(fileURLToPath(import.meta.url)), '..', 'lib');
 
 /** From the top down. A layer may import itself and what comes later. */
-const layers = ['cli', 'services', 'net', 'kernel', 'tcp', 'ip', 'link', 'buffer', 'wire'];
+const layers = ['cli', 'services', 'net', 'tcpu', 'tcpk', 'kernel', 'home', 'channel', 'tcp', 'ip', 'link', 'buffer', 'wire'];
 /** Words that every layer may use. */
 const vocabulary = new Set(['socket.ts', 'errno.ts', 'clock.ts', 'random.ts']);
 /** Files that put the layers together; only the top may know them. */
-const composition = new Set(['stack.ts', 'index.ts']);
+const composition = new Set(['stack.ts', 'attach.ts', 'index.ts']);
 /** Libraries outside of Node that lib/ uses, and who may. */
 const libraries: Record<string, string[]> = {
   debug: ['link', 'net', 'services', 'cli', 'stack.ts'],
@@ -133,7 +133,7 @@ t.test('the engine, IP and the wire know no Node, no clock, no timer, no log, no
 t.test('buffers and the kernel-style hosts start no timer and read no clock of Node\'s', (t) => {
   const words = /\b(Date|performance|setTimeout|setInterval|setImmediate|console|Promise|async|await)\b/;
   for (const [file, source] of sources) {
-    if (!/^(buffer|kernel)\//.test(file)) continue;
+    if (!/^(buffer|home|kernel)\//.test(file)) continue;
     const found = words.exec(bare(source));
     t.equal(found, null, `${file}${found === null ? '' : ` uses ${found[0]}`}`);
     for (const i of importsOf(file, source)) t.notMatch(i.to, /^node:/, `${file} imports ${i.to}`);
@@ -143,7 +143,7 @@ t.test('buffers and the kernel-style hosts start no timer and read no clock of N
 
 t.test('one door to the addon', (t) => {
   for (const [file, source] of sources) {
-    if (/\bloadNative\b/.test(bare(source))) t.ok(['link/native.ts', 'link/tun.ts'].includes(file), `${file} loads the addon`);
+    if (/\bloadNative\b/.test(bare(source))) t.ok(['link/native.ts', 'link/tun.ts', 'channel/native.ts'].includes(file), `${file} loads the addon`);
   }
   for (const [file, source] of sources) {
     if (/\bcreateRequire\b|\bdlopen\b|\.node'/.test(source)) t.equal(file, 'link/native.ts', `${file} loads an addon`);

@@ -32,4 +32,6 @@ export class IpFlow {
   generation = -1;
   /** The remote address is the stack's own: packets come back in and never reach the link. Set by `route()`. */
   loopback = false;
+  /** What TCPK calls this conversation where IP is on the other side of a channel; -1: it has no name. */
+  handle = -1;
 }

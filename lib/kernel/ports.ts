@@ -5,6 +5,7 @@
  */
 
 import { EADDRINUSE } from '../errno.ts';
+import type { PortUser } from '../home/local-ports.ts';
 import type { Random } from '../random.ts';
 import { MAPPED } from '../wire/address.ts';
 
@@ -12,19 +13,6 @@ import { MAPPED } from '../wire/address.ts';
 export const EPHEMERAL_FIRST = 32768;
 export const EPHEMERAL_LAST = 60999;
 export const EPHEMERAL_COUNT = EPHEMERAL_LAST - EPHEMERAL_FIRST + 1;
-
-/** What a bound socket tells of itself. */
-export interface PortUser {
-  /** Bound address: words; all zero for `::`, zero but for the mapped prefix for `0.0.0.0`. */
-  readonly b0: number;
-  readonly b1: number;
-  readonly b2: number;
-  readonly b3: number;
-  readonly v6only: boolean;
-  readonly reuseAddress: boolean;
-  readonly reusePort: boolean;
-  readonly listening: boolean;
-}
 
 function isAnyV6(u: PortUser): boolean {
   return u.b0 === 0 && u.b1 === 0 && u.b2 === 0 && u.b3 === 0;
@@ -50,8 +38,6 @@ function overlap(a: PortUser, b: PortUser): boolean {
 export class PortBindings {
   readonly #users = new Map<number, PortUser[]>();
   readonly #random: Random;
-  /** Asks whoever else owns ports (TCPK) whether this one is taken. */
-  taken: ((port: number, user: PortUser) => boolean) | null = null;
 
   constructor(random: Random) {
     this.#random = random;
@@ -68,7 +54,7 @@ export class PortBindings {
         return -EADDRINUSE;
       }
     }
-    return this.taken !== null && this.taken(port, user) ? -EADDRINUSE : 0;
+    return 0;
   }
 
   add(user: PortUser, port: number): void {

@@ -8,6 +8,7 @@
  * again. A TCP that restarts its retransmission timer with every ACK needs that.
  */
 
+import type { TimerQueue } from '../home/timer-queue.ts';
 import type { Tcb } from '../tcp/tcb.ts';
 
 const SLOT_BITS = 8;
@@ -17,7 +18,7 @@ const LEVELS = 4;
 /** Deadlines further away than this wait at the last slot of the top level and are set again. */
 const HORIZON_MS = 0x7fffff00;
 
-export class TimingWheel {
+export class TimingWheel implements TimerQueue {
   readonly #slots: (Tcb | null)[] = new Array<Tcb | null>(SLOTS * LEVELS).fill(null);
   /** One bit for each slot that is not empty. */
   readonly #occupied = new Int32Array((SLOTS * LEVELS) >> 5);

@@ -2,9 +2,9 @@
 
 import t from 'tap';
 import { EPHEMERAL_COUNT, EPHEMERAL_FIRST, EPHEMERAL_LAST, PortBindings } from '../../lib/kernel/ports.ts';
-import type { PortUser } from '../../lib/kernel/ports.ts';
+import type { PortUser } from '../../lib/home/local-ports.ts';
 import { SeededRandom } from '../../lib/random.ts';
-import { isMapped, parseAddress } from '../../lib/wire/address.ts';
+import { parseAddress } from '../../lib/wire/address.ts';
 
 interface Choice {
   reuse?: boolean;
@@ -104,10 +104,3 @@ t.test('ephemeral ports: Linux\'s range, every one of them before none is left',
   t.end();
 });
 
-t.test('another owner of ports is asked', (t) => {
-  const ports = new PortBindings(new SeededRandom(1));
-  ports.taken = (port, u) => port === 7 && isMapped(u.b0, u.b1, u.b2);
-  t.equal(ports.check(user(a4), 7), -98);
-  t.equal(ports.check(user(a6), 7), 0);
-  t.end();
-});

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import t from 'tap';
-import { TimeWaitTable } from '../../lib/kernel/time-wait.ts';
+import { TimeWaitTable } from '../../lib/home/time-wait.ts';
 
 t.test('rows expire in order; removed and restarted ones do not get in the way', (t) => {
   const step = fc.tuple(fc.constantFrom('add', 'add', 'add', 'remove', 'restart', 'pass'), fc.nat(1000));

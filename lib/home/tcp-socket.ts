@@ -1,4 +1,4 @@
-/** The low-level TCP socket of the kernel-style TCP: `BsdSocket` (lib/socket.ts) on TCBs and listeners. */
+/** The low-level TCP socket of every home of TCP: `BsdSocket` (lib/socket.ts) on TCBs and listeners. */
 
 import {
   EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENETUNREACH, ENOPROTOOPT,
@@ -26,7 +26,7 @@ import { updateSndMss } from '../tcp/emit.ts';
 import { formatAddress, isMapped, MAPPED, parseAddress } from '../wire/address.ts';
 import type { AddressWords } from '../wire/address.ts';
 import { seqDiff } from '../wire/seq.ts';
-import type { PortUser } from './ports.ts';
+import type { PortUser } from './local-ports.ts';
 import type { TcpHost } from './tcp-host.ts';
 import { TcpListener } from './tcp-listener.ts';
 
@@ -112,16 +112,9 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     this.b1 = words.w1;
     this.b2 = words.w2;
     this.b3 = words.w3;
-    const ports = this.#host.ports;
-    if (port === 0) {
-      port = ports.pick(this);
-      if (port < 0) return port;
-    } else {
-      const conflict = ports.check(this, port);
-      if (conflict < 0) return conflict;
-    }
-    ports.add(this, port);
-    this.#port = port;
+    const bound = this.#host.ports.bind(this, port);
+    if (bound < 0) return bound;
+    this.#port = bound;
     this.#bound = true;
     return 0;
   }
@@ -143,9 +136,10 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     );
     this.#listener = listener;
     // Now that it listens, address reuse no longer excuses sharing the port with another listener.
-    if (this.#host.ports.check(this, this.#port) < 0) {
+    const conflict = this.#host.ports.listen(this, this.#port);
+    if (conflict < 0) {
       this.#listener = null;
-      return -EADDRINUSE;
+      return conflict;
     }
     this.#host.addListener(listener);
     this.#activate();
@@ -219,16 +213,9 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   #open(tcb: Tcb, port: number): number {
     const host = this.#host;
-    const routed = host.ip.route(tcb.flow);
-    if (routed < 0) return routed;
     tcb.remotePort = port;
-    if (this.#bound) {
-      tcb.localPort = this.#port;
-    } else {
-      const local = host.pickPort(tcb);
-      if (local < 0) return local;
-      tcb.localPort = local;
-    }
+    const result = host.ports.connect(tcb, this.#bound ? this : null, this.#port);
+    if (result < 0) return result;
     if (!host.insert(tcb)) return this.#bound ? -EADDRNOTAVAIL : -EADDRINUSE;
     this.#port = tcb.localPort;
     this.#tcb = tcb;
@@ -362,7 +349,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     host.turn.enter();
     if (this.#listener !== null) host.removeListener(this.#listener);
     if (this.#tcb !== null) how(this.#tcb);
-    if (this.#bound) host.ports.remove(this, this.#port);
+    if (this.#bound) host.ports.unbind(this, this.#port);
     host.turn.leave();
   }
 
@@ -615,7 +602,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   }
 }
 
-/** `socket(2)` of the kernel-style TCP; a socket, or a negative errno. */
+/** `socket(2)` of a home of TCP; a socket, or a negative errno. */
 export function tcpSocket(host: TcpHost, domain: number): BsdSocket | number {
   if (domain !== AF_INET && domain !== AF_INET6) return -EAFNOSUPPORT;
   return new TcpSocket(host, domain);

@@ -1,7 +1,10 @@
 /**
- * The kernel-style TCP: one home for many connections (report, section 4: "one clock controls all
- * timers of all connections"). Connection table, listeners, the timing wheel, TIME-WAIT, the list of
- * connections with output to produce, and what is answered when a segment belongs to nobody.
+ * A home for TCP connections: connection table, listeners, timers, TIME-WAIT, the list of connections
+ * with output to produce, and what is answered when a segment belongs to nobody.
+ *
+ * The kernel-style TCP (lib/kernel/kernel-tcp.ts) and TCP in an application (lib/tcpu/tcpu-tcp.ts) are
+ * this home with different answers to the questions of the report's section 4: where its ports come from
+ * (`LocalPorts`), what clock it has (`TimerQueue`), and when it acknowledges (`TcpConfig.delayedAckMs`).
  *
  * In:  `input(packet)` for each segment of a batch → lookup → `tcpInput` → the TCB is marked.
  * Out: `drain()` at the end of the turn → owners are told → what they left is settled → `tcpOutput`.
@@ -9,8 +12,8 @@
 
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
-import { EADDRNOTAVAIL } from '../errno.ts';
 import { transportChecksumOk } from '../ip/checksum.ts';
+import type { IpFlow } from '../ip/flow.ts';
 import { IpPacket } from '../ip/packet.ts';
 import type { IcmpError } from '../ip/packet.ts';
 import { PacketBatch } from '../link/link.ts';
@@ -38,10 +41,10 @@ import { seqAdd, seqGt, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAPPED } from '../wire/address.ts';
 import { ACK, FIN, IPPROTO_TCP, RST, SYN } from '../wire/tcp.ts';
+import type { LocalPorts } from './local-ports.ts';
 import { TcpListener } from './tcp-listener.ts';
-import { EPHEMERAL_COUNT, EPHEMERAL_FIRST, PortBindings } from './ports.ts';
 import { TimeWaitTable } from './time-wait.ts';
-import { TimingWheel } from './timing-wheel.ts';
+import type { TimerQueue } from './timer-queue.ts';
 
 /** Most packets in a batch: what may be lent at one time. */
 const LENT_CAPACITY = 1024;
@@ -54,6 +57,8 @@ export interface TcpHostOptions {
   random: Random;
   turn: Turn;
   config: TcpConfig;
+  ports: LocalPorts;
+  timers: TimerQueue;
   /** Hands queued packets to the link now. */
   flush: () => void;
   /** The clock's alarm is to fire at this time (int32 ms) at the latest. */
@@ -71,7 +76,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly turn: Turn;
   readonly refs: { ref(): void; unref(): void };
   readonly lent: LentPieces;
-  readonly ports: PortBindings;
+  readonly ports: LocalPorts;
   nowUs = 0;
   nowMs: number;
 
@@ -84,7 +89,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly #listenTable: FlowTable;
   readonly #listeners: TcpListener[][] = [];
   readonly #timeWait = new TimeWaitTable();
-  readonly #wheel: TimingWheel;
+  readonly #timers: TimerQueue;
   readonly #stateless: StatelessSender;
   readonly #segment: Segment;
   readonly #flush: () => void;
@@ -100,7 +105,6 @@ export class TcpHost implements TcpHome, Transport {
   readonly #pending: (Tcb | null)[] = [];
   #pendingCount = 0;
   #readyListeners: TcpListener[] = [];
-  #portCounter = 0;
   /** The SYN being handled reuses a pair in TIME-WAIT: its ISN must lie above this (RFC 9293 3.6.1, MAY-2). */
   #reused = false;
   #reusedAbove = 0 as Seq;
@@ -114,18 +118,18 @@ export class TcpHost implements TcpHome, Transport {
     this.refs = options.refs;
     this.nowMs = options.nowMs;
     this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
-    this.ports = new PortBindings(options.random);
+    this.ports = options.ports;
     this.#secrets = new FlowSecrets(options.random);
     this.#flows = new FlowTable(options.random.int32());
     this.#listenTable = new FlowTable(options.random.int32());
-    this.#wheel = new TimingWheel(options.nowMs);
+    this.#timers = options.timers;
     this.#stateless = new StatelessSender(options.ip);
     this.#segment = new Segment(new IpPacket(new PacketBatch(options.memory.bytes, 0)));
     this.#flush = options.flush;
     this.#wakeAt = options.wakeAt;
     this.#fire = (tcb) => {
       const next = tcpTimers(tcb);
-      if (next !== 0) this.#wheel.set(tcb, next);
+      if (next !== 0) this.#timers.set(tcb, next);
     };
   }
 
@@ -223,7 +227,10 @@ export class TcpHost implements TcpHome, Transport {
       counters.ListenDrops++;
       return;
     }
-    this.insert(tcb);
+    if (!this.insert(tcb)) {
+      counters.ListenDrops++;
+      return;
+    }
     listener.halfOpen.add(tcb);
     tcb.listener = listener;
     openPassive(tcb, segment);
@@ -282,7 +289,7 @@ export class TcpHost implements TcpHome, Transport {
 
   #endTimeWait(entry: number, row: number): void {
     this.#timeWait.remove(row);
-    this.#flows.remove(entry);
+    this.#removeFlow(entry);
   }
 
   // ------------------------------------------------------------------------ what the engine asks
@@ -295,7 +302,7 @@ export class TcpHost implements TcpHome, Transport {
 
   arm(tcb: Tcb, atMs: number): void {
     if (tcb.wheelSlot >= 0 && ((tcb.firesAt - atMs) | 0) <= 0) return;
-    this.#wheel.set(tcb, atMs);
+    this.#timers.set(tcb, atMs);
     this.#wakeAt(atMs);
   }
 
@@ -330,7 +337,7 @@ export class TcpHost implements TcpHome, Transport {
     this.#starved.delete(tcb);
     this.#forget(tcb);
     if (tcb.entry >= 0) {
-      this.#flows.remove(tcb.entry);
+      this.#removeFlow(tcb.entry);
       tcb.entry = -1;
     }
   }
@@ -342,7 +349,7 @@ export class TcpHost implements TcpHome, Transport {
     if (entry < 0) return;
     const config = this.config;
     if (config.timeWaitMs === 0 || config.maxTimeWait === 0) {
-      this.#flows.remove(entry);
+      this.#removeFlow(entry);
       return;
     }
     if (this.#timeWait.size >= config.maxTimeWait) {
@@ -372,7 +379,7 @@ export class TcpHost implements TcpHome, Transport {
 
   // -------------------------------------------------------------------------- connection table
 
-  /** Takes the TCB, whose addresses and ports are set, into the table. False when that flow exists. */
+  /** Takes the TCB, whose addresses and ports are set, into the table. False when that flow exists, or cannot be had. */
   insert(tcb: Tcb): boolean {
     const flow = tcb.flow;
     const ports = portPair(tcb.localPort, tcb.remotePort);
@@ -381,12 +388,21 @@ export class TcpHost implements TcpHome, Transport {
     const index = this.#freeTcbs.length > 0 ? this.#freeTcbs.pop()! : this.#tcbs.length;
     this.#tcbs[index] = tcb;
     tcb.entry = this.#flows.insert(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, ports, index);
-    return true;
+    if (this.ports.opened(tcb)) return true;
+    this.#forget(tcb);
+    this.#flows.remove(tcb.entry);
+    tcb.entry = -1;
+    return false;
+  }
+
+  #removeFlow(entry: number): void {
+    this.#flows.remove(entry);
+    this.ports.closed(entry);
   }
 
   /** The TCB leaves the table's list and the wheel; its flow entry stays. */
   #forget(tcb: Tcb): void {
-    this.#wheel.remove(tcb);
+    this.#timers.remove(tcb);
     if (this.#last === tcb) this.#last = null;
     if (tcb.entry >= 0) {
       const index = this.#flows.values[tcb.entry]!;
@@ -415,22 +431,9 @@ export class TcpHost implements TcpHome, Transport {
     for (const group of this.#listeners) if (group !== undefined) for (const listener of group.slice()) visit(listener);
   }
 
-  /**
-   * An ephemeral port for a connection to this remote end (RFC 6056 3.3.3): a keyed hash of the
-   * destination, and a counter, so that successive connections get successive ports that others cannot
-   * guess. -EADDRNOTAVAIL when all are in use.
-   */
-  pickPort(tcb: Tcb): number {
-    const flow = tcb.flow;
-    const start = this.#secrets.portOffset(flow.r0, flow.r1, flow.r2, flow.r3, tcb.remotePort);
-    for (let i = 0; i < EPHEMERAL_COUNT; i++) {
-      const port = EPHEMERAL_FIRST + ((start + this.#portCounter++) % EPHEMERAL_COUNT);
-      if (this.ports.inUse(port)) continue;
-      const taken = this.#flows.find(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3,
-        portPair(port, tcb.remotePort));
-      if (taken < 0) return port;
-    }
-    return -EADDRNOTAVAIL;
+  /** Whether the table has this flow, in TIME-WAIT or not. */
+  hasFlow(flow: IpFlow, localPort: number, remotePort: number): boolean {
+    return this.#flows.find(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, portPair(localPort, remotePort)) >= 0;
   }
 
   addListener(listener: TcpListener): void {
@@ -579,15 +582,15 @@ export class TcpHost implements TcpHome, Transport {
 
   /** Time has passed: fires timers, ends TIME-WAITs. */
   advance(): void {
-    this.#wheel.advance(this.nowMs, this.#fire);
+    this.#timers.advance(this.nowMs, this.#fire);
     for (let entry = this.#timeWait.expire(this.nowMs); entry >= 0; entry = this.#timeWait.expire(this.nowMs)) {
-      this.#flows.remove(entry);
+      this.#removeFlow(entry);
     }
   }
 
   /** Milliseconds until `advance` may have something to do, or -1. */
   nextIn(): number {
-    const wheel = this.#wheel.nextIn();
+    const wheel = this.#timers.nextIn();
     if (this.#timeWait.size === 0) return wheel;
     const expires = Math.max((this.#timeWait.nextMs - this.nowMs) | 0, 1);
     return wheel < 0 ? expires : Math.min(wheel, expires);
