@@ -2,7 +2,7 @@
  * The Node-API face of the addon: functions over small integer ids, one table of devices per JavaScript
  * environment (main thread or worker). Calls that configure return 0 or a negative errno and leave the
  * name of the failed system call to `failedCall()`; lib/link/tun.ts turns that into sentences.
- * lib/link/native.ts has the types.
+ * lib/link/native.ts has the types. What processes share has its own face, channel.c.
  */
 #include "tun.h"
 
@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 
+#include "channel.h"
 #include "netlink.h"
 #include "sysfs.h"
 
@@ -341,6 +342,7 @@ static void free_environment(napi_env env, void *data, void *hint) {
   (void)hint;
   struct environment *environment = data;
   free(environment->devices);
+  free(environment->watches);
   free(environment);
 }
 
@@ -386,5 +388,6 @@ NAPI_MODULE_INIT() {
     napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, environment, &function);
     napi_set_named_property(env, exports, functions[i].name, function);
   }
+  channel_register(environment, exports);
   return exports;
 }

@@ -67,6 +67,10 @@ struct environment {
   int capacity;
   /* The system call or ioctl that failed last. */
   const char *failed_call;
+  /* Watches by place, NULL when closed, and the number of those opened so far (watch.c). */
+  struct watch **watches;
+  int watch_capacity;
+  int watch_serial;
 };
 
 struct device {
