@@ -13,7 +13,7 @@
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { transportChecksumOk } from '../ip/checksum.ts';
-import type { IpFlow } from '../ip/flow.ts';
+import { IpFlow } from '../ip/flow.ts';
 import { IpPacket } from '../ip/packet.ts';
 import type { IcmpError } from '../ip/packet.ts';
 import { PacketBatch } from '../link/link.ts';
@@ -22,6 +22,8 @@ import type { Random } from '../random.ts';
 import { createCongestionControl } from '../tcp/congestion/congestion-control.ts';
 import type { TcpConfig } from '../tcp/config.ts';
 import { TcpCounters } from '../tcp/counters.ts';
+import { canHandOver } from '../tcp/handover.ts';
+import type { TimeWaitState } from '../tcp/handover.ts';
 import type { TcpHome } from '../tcp/home.ts';
 import { tcpIcmpError, tcpPathMtu } from '../tcp/icmp.ts';
 import { tcpInput } from '../tcp/input.ts';
@@ -35,8 +37,9 @@ import { CLOSED } from '../tcp/states.ts';
 import { StatelessSender } from '../tcp/stateless.ts';
 import { Tcb } from '../tcp/tcb.ts';
 import { tcpTimers } from '../tcp/timeouts.ts';
+import { clearTimers, earliest } from '../tcp/timers.ts';
 import { abortTcb, openPassive, shutdownSend } from '../tcp/user.ts';
-import { abortWith } from '../tcp/ending.ts';
+import { abortWith, dropSilently } from '../tcp/ending.ts';
 import { seqAdd, seqGt, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAPPED } from '../wire/address.ts';
@@ -50,6 +53,15 @@ import type { TimerQueue } from './timer-queue.ts';
 const LENT_CAPACITY = 1024;
 /** More free blocks than a sender asks for, so that it is worth telling it. */
 const ENOUGH_BLOCKS = 64;
+
+/** A connection in TIME-WAIT, as `forEachTimeWait` shows it. `entry` is its place in the connection table. */
+export interface TimeWaitConnection extends TimeWaitState {
+  entry: number;
+  /** Addresses only. */
+  flow: IpFlow;
+  localPort: number;
+  remotePort: number;
+}
 
 export interface TcpHostOptions {
   ip: IpLayer;
@@ -475,6 +487,82 @@ export class TcpHost implements TcpHome, Transport {
   abortAll(errno: number): void {
     this.forEachListener((listener) => this.removeListener(listener));
     this.forEach((tcb) => abortWith(tcb, errno, true));
+  }
+
+  // --------------------------------------------------------------- hand-over (lib/tcp/handover.ts)
+
+  /** Calls `visit` for every connection that can go over to another home; `visit` may release it. */
+  forEachClosing(visit: (tcb: Tcb) => void): void {
+    this.forEach((tcb) => {
+      if (canHandOver(tcb)) visit(tcb);
+    });
+  }
+
+  /** Calls `visit` for every connection in TIME-WAIT, oldest first; `visit` may release it. */
+  forEachTimeWait(visit: (connection: TimeWaitConnection) => void): void {
+    const flows = this.#flows;
+    this.#timeWait.forEach((row) => {
+      const entry = this.#timeWait.entry(row);
+      const flow = new IpFlow();
+      flow.protocol = IPPROTO_TCP;
+      flow.l0 = flows.key(entry, 0);
+      flow.l1 = flows.key(entry, 1);
+      flow.l2 = flows.key(entry, 2);
+      flow.l3 = flows.key(entry, 3);
+      flow.r0 = flows.key(entry, 4);
+      flow.r1 = flows.key(entry, 5);
+      flow.r2 = flows.key(entry, 6);
+      flow.r3 = flows.key(entry, 7);
+      const ports = flows.key(entry, 8);
+      visit({ entry, flow, localPort: ports >>> 16, remotePort: ports & 0xffff, ...this.#timeWait.state(row, this.nowMs) });
+    });
+  }
+
+  /** Another home has this connection now: it is forgotten here, and no segment tells of it. */
+  release(tcb: Tcb): void {
+    dropSilently(tcb);
+  }
+
+  releaseTimeWait(entry: number): void {
+    this.#endTimeWait(entry, -2 - this.#flows.values[entry]!);
+  }
+
+  /**
+   * Takes over a TCB that `readTcb` made for this home, in the same turn: its timers run, and what is due is sent
+   * at the turn's end. False when this home has the flow already, or too many connections; the TCB is void then.
+   */
+  adopt(tcb: Tcb): boolean {
+    if (this.connections >= this.config.maxConnections || !this.insert(tcb)) {
+      clearTimers(tcb);
+      tcb.state = CLOSED;
+      tcb.sndBuffer.clear();
+      return false;
+    }
+    const next = earliest(tcb);
+    if (next !== 0) this.arm(tcb, next);
+    this.pend(tcb);
+    return true;
+  }
+
+  /**
+   * Takes over a connection in TIME-WAIT. It may last longer than it has left, if others came before it; never
+   * less. False when this home has the flow already, or no room: nobody else's is given up for it.
+   */
+  adoptTimeWait(flow: IpFlow, localPort: number, remotePort: number, state: TimeWaitState): boolean {
+    const { config } = this;
+    if (this.hasFlow(flow, localPort, remotePort)) return false;
+    if (config.timeWaitMs === 0 || this.#timeWait.size >= config.maxTimeWait) {
+      this.counters.TimeWaitOverflows++;
+      return false;
+    }
+    const entry = this.#flows.insert(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3,
+      portPair(localPort, remotePort), 0);
+    const expiresMs = (this.nowMs + state.leftMs) | 0;
+    const row = this.#timeWait.add(entry, expiresMs, state.sndNxt, state.rcvNxt, state.window, state.timestamps, state.tsRecent,
+      state.tsOffset, state.tos, state.ttl);
+    this.#flows.values[entry] = -2 - row;
+    this.#wakeAt(expiresMs);
+    return true;
   }
 
   // ------------------------------------------------------------------------------------- turns

@@ -2,8 +2,12 @@
  * TIME-WAIT (RFC 9293 3.6, 3.10.7.4): what is left of a connection that closed first, in 40 bytes
  * beside its key in the connection table, instead of a TCB. All wait equally long, so a list in order
  * of arrival is all the clock that it takes. Freed rows are used again, so that pairs of ports that are
- * used over and over take no more room than there are rows alive.
+ * used over and over take no more room than there are rows alive. Rows that came from another home have less
+ * time left (lib/tcp/handover.ts); they leave late when others stand before them, never early.
  */
+
+import type { TimeWaitState } from '../tcp/handover.ts';
+import type { Seq } from '../wire/seq.ts';
 
 /** Int32 fields of a row. */
 const STRIDE = 10;
@@ -116,6 +120,34 @@ export class TimeWaitTable {
     const entry = this.#rows[row * STRIDE + ENTRY]!;
     this.remove(row);
     return entry;
+  }
+
+  /** Calls `visit` for every row, oldest first; `visit` may remove it. */
+  forEach(visit: (row: number) => void): void {
+    for (let row = this.#oldest, next = -1; row >= 0; row = next) {
+      next = this.#rows[row * STRIDE + NEXT]!;
+      visit(row);
+    }
+  }
+
+  /** All that a row says, apart from its place in the connection table. */
+  state(row: number, nowMs: number): TimeWaitState {
+    return {
+      sndNxt: this.sndNxt(row) as Seq,
+      rcvNxt: this.rcvNxt(row) as Seq,
+      window: this.window(row),
+      timestamps: this.timestamps(row),
+      tsRecent: this.tsRecent(row),
+      tsOffset: this.tsOffset(row),
+      tos: this.tos(row),
+      ttl: this.ttl(row),
+      leftMs: Math.max((this.#rows[row * STRIDE + EXPIRES_MS]! - nowMs) | 0, 1),
+    };
+  }
+
+  /** The connection-table entry that the row is for. */
+  entry(row: number): number {
+    return this.#rows[row * STRIDE + ENTRY]!;
   }
 
   sndNxt(row: number): number {
