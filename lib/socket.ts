@@ -205,3 +205,126 @@ export interface SocketProvider {
   /** -EAFNOSUPPORT, -EPROTONOSUPPORT or -ENOBUFS when it cannot. Only SOCK_STREAM. */
   socket(domain: number, type: number, protocol: number): BsdSocket | number;
 }
+
+// ---- datagrams
+
+/**
+ * Who sent a datagram, and what its IP header said. One object a socket, filled again for every datagram:
+ * valid during `onmessage`, or until the next `recvFrom`.
+ */
+export interface DatagramRemote {
+  /** Address words; an IPv4 address is mapped. */
+  w0: number;
+  w1: number;
+  w2: number;
+  w3: number;
+  port: number;
+  /** TTL or hop limit, and traffic class octet, as they arrived. */
+  ttl: number;
+  tos: number;
+  readonly family: 'IPv4' | 'IPv6';
+  /** As text; IPv6 sockets show IPv4 senders as `::ffff:a.b.c.d`. */
+  readonly address: string;
+}
+
+/** What an ICMP error told of a datagram that this socket sent. */
+export interface UdpErrorInfo {
+  /** Where the datagram was sent to. */
+  address: string;
+  port: number;
+  /** Who reported it. */
+  from: string;
+  /** ICMP (or ICMPv6) type and code. */
+  type: number;
+  code: number;
+  /** Next-hop MTU where the error is EMSGSIZE, else 0. */
+  mtu: number;
+  /** Whether it became the socket's pending error (SO_ERROR), as Linux decides. */
+  pending: boolean;
+}
+
+/** The low-level UDP socket; lib/kernel/udp-socket.ts documents each member. */
+export interface DatagramSocket {
+  onmessage: ((slab: Uint8Array, offset: number, length: number, remote: DatagramRemote) => void) | null;
+  onerror: ((errno: number, info: UdpErrorInfo) => void) | null;
+  onreadable: (() => void) | null;
+  onwritable: (() => void) | null;
+  /** AF_INET or AF_INET6. */
+  readonly domain: number;
+  readonly remote: DatagramRemote;
+  bind(address: string, port: number): number;
+  connect(address: string, port: number): number;
+  disconnect(): number;
+  sendTo(from: Uint8Array, offset: number, length: number, address: string | null, port: number): number;
+  reply(from: Uint8Array, offset: number, length: number, remote: DatagramRemote): number;
+  sendSegments(
+    from: Uint8Array, offset: number, length: number, segmentSize: number, address: string | null, port: number,
+  ): number;
+  recvFrom(to: Uint8Array, offset: number, length: number, flags?: number): number;
+  /** Bytes of the next queued datagram, or 0. */
+  readonly available: number;
+  poll(): number;
+  addMembership(group: string): number;
+  dropMembership(group: string): number;
+  getsockopt(level: number, option: number): number;
+  setsockopt(level: number, option: number, value: number): number;
+  getsockname(): SocketAddress | null;
+  getpeername(): SocketAddress | null;
+  close(): number;
+  ref(): void;
+  unref(): void;
+}
+
+/** Where UDP sockets come from: a stack's `udp`, or an application's attachment to one. */
+export interface UdpProvider {
+  /** -EAFNOSUPPORT unless `domain` is AF_INET or AF_INET6; -EMFILE beyond the limit. */
+  socket(domain: number): DatagramSocket | number;
+}
+
+/** A reply to an echo request. One object a socket; valid during `onreply`. */
+export interface EchoReplyInfo {
+  seq: number;
+  /** Bytes of ICMP, the header's 8 included, as `ping` counts them. */
+  bytes: number;
+  ttl: number;
+  tos: number;
+  /** µs from sending to arrival at the link. */
+  rttUs: number;
+  /** Another reply to the same request came before. */
+  duplicate: boolean;
+  /** Address words of the sender, and the same as text. */
+  w0: number;
+  w1: number;
+  w2: number;
+  w3: number;
+  readonly from: string;
+}
+
+/** An ICMP error that quotes an echo request of ours. */
+export interface EchoErrorInfo {
+  seq: number;
+  /** Where the request went, and who reports. */
+  address: string;
+  from: string;
+  /** ICMP or ICMPv6 type and code. */
+  type: number;
+  code: number;
+  /** Next-hop MTU, or 0. */
+  mtu: number;
+}
+
+/** The low-level ICMP echo socket; lib/kernel/echo-socket.ts documents each member. */
+export interface IcmpEchoSocket {
+  onreply: ((reply: EchoReplyInfo) => void) | null;
+  onerror: ((errno: number, info: EchoErrorInfo) => void) | null;
+  readonly domain: number;
+  send(seq: number, data: number | Uint8Array, address: string): number;
+  setsockopt(level: number, option: number, value: number): number;
+  close(): number;
+}
+
+/** Where echo sockets come from: a stack's `echo`, or an application's attachment to one. */
+export interface EchoProvider {
+  /** -EAFNOSUPPORT, -EMFILE. */
+  open(domain: number): IcmpEchoSocket | number;
+}

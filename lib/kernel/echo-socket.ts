@@ -12,6 +12,7 @@ import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { GSO_NONE } from '../buffer/transmit-queue.ts';
 import type { Clock } from '../clock.ts';
 import { EACCES, EAFNOSUPPORT, EAGAIN, EBADF, EINVAL, EMFILE, EMSGSIZE, ENOBUFS, ENOPROTOOPT } from '../errno.ts';
+import { EchoReply } from '../ip/echo-reply.ts';
 import { IpFlow } from '../ip/flow.ts';
 import type { IcmpError, IpPacket } from '../ip/packet.ts';
 import type { IpLayer, Turn } from '../ip/transport.ts';
@@ -20,6 +21,7 @@ import {
   AF_INET, AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_TCLASS, IPV6_UNICAST_HOPS,
   IP_MTU_DISCOVER, IP_TOS, IP_TTL,
 } from '../socket.ts';
+import type { EchoErrorInfo, EchoReplyInfo, IcmpEchoSocket } from '../socket.ts';
 import { formatAddress, isMapped, parseAddress } from '../wire/address.ts';
 import {
   ICMPV6_ECHO, ICMP_CHECKSUM, ICMP_ECHO, ICMP_HEADER_LENGTH, echoWord, icmpId, icmpSequence, icmpType, writeIcmpHeader,
@@ -27,47 +29,13 @@ import {
 import { IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_PMTUDISC_WANT } from './udp-options.ts';
 import type { Liveness } from './udp.ts';
 
+export type { EchoErrorInfo } from '../socket.ts';
+
 /** Requests of a socket whose time of sending is known. */
 const REQUESTS = 1024;
 /** Data up to this size goes into the header slot. */
 const INLINE_DATA = 64;
 const MAX_DATA = 65535 - 20 - ICMP_HEADER_LENGTH;
-
-/** An echo reply. One object a socket; valid during `onreply`. */
-export class EchoReply {
-  seq = 0;
-  /** Bytes of ICMP, the header's 8 included, as `ping` counts them. */
-  bytes = 0;
-  /** TTL or hop limit, and traffic class octet, as they arrived. */
-  ttl = 0;
-  tos = 0;
-  /** µs from sending to arrival at the link. */
-  rttUs = 0;
-  /** Another reply to the same request came before. */
-  duplicate = false;
-  w0 = 0;
-  w1 = 0;
-  w2 = 0;
-  w3 = 0;
-
-  /** The sender as text. */
-  get from(): string {
-    return formatAddress(this.w0, this.w1, this.w2, this.w3);
-  }
-}
-
-/** An ICMP error that quotes a request of ours. */
-export interface EchoErrorInfo {
-  seq: number;
-  /** Where the request went, and who reports. */
-  address: string;
-  from: string;
-  /** ICMP or ICMPv6 type and code. */
-  type: number;
-  code: number;
-  /** Next-hop MTU, or 0. */
-  mtu: number;
-}
 
 export interface EchoHostOptions {
   ip: IpLayer;
@@ -138,9 +106,9 @@ export class EchoHost {
   }
 }
 
-export class EchoSocket {
+export class EchoSocket implements IcmpEchoSocket {
   /** A reply to one of our requests. */
-  onreply: ((reply: EchoReply) => void) | null = null;
+  onreply: ((reply: EchoReplyInfo) => void) | null = null;
   /** An ICMP error that quotes one of our requests; `errno` is positive, 0 for what is none (as redirects). */
   onerror: ((errno: number, info: EchoErrorInfo) => void) | null = null;
 

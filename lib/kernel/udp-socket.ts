@@ -15,30 +15,30 @@ import {
 } from '../errno.ts';
 import { IpFlow } from '../ip/flow.ts';
 import type { IcmpError } from '../ip/packet.ts';
+import { UdpRemote, addressText } from '../ip/udp-remote.ts';
 import {
   AF_INET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, IPV6_V6ONLY, MSG_PEEK, MSG_TRUNC, POLLERR, POLLIN, POLLOUT, SOL_SOCKET,
   SO_ERROR,
 } from '../socket.ts';
-import type { SocketAddress } from '../socket.ts';
+import type { DatagramRemote, DatagramSocket, SocketAddress, UdpErrorInfo } from '../socket.ts';
 import { MAPPED, isMapped, isUnspecified, parseAddress } from '../wire/address.ts';
 import type { AddressWords } from '../wire/address.ts';
 import { IPV6_MTU, IP_MTU, IP_PMTUDISC_DO, IP_PMTUDISC_DONT, SO_RXQ_OVFL, UdpOptions } from './udp-options.ts';
-import { UdpRemote, addressText } from './udp-remote.ts';
-import type { UdpErrorInfo } from './udp-remote.ts';
 import type { UdpHost } from './udp.ts';
 
-export type { UdpErrorInfo, UdpRemote } from './udp-remote.ts';
+export type { UdpRemote } from '../ip/udp-remote.ts';
+export type { UdpErrorInfo } from '../socket.ts';
 
 function isMulticast(w: AddressWords): boolean {
   return isMapped(w.w0, w.w1, w.w2) ? w.w3 >>> 28 === 0xe : w.w0 >>> 24 === 0xff;
 }
 
-export class UdpSocket {
+export class UdpSocket implements DatagramSocket {
   /**
    * A datagram, as it lies in `slab`; valid during the call only. May call the socket's methods, `close`
    * included. Set it before the socket is bound; while it is null, datagrams are queued for `recvFrom`.
    */
-  onmessage: ((slab: Uint8Array, offset: number, length: number, remote: UdpRemote) => void) | null = null;
+  onmessage: ((slab: Uint8Array, offset: number, length: number, remote: DatagramRemote) => void) | null = null;
   /**
    * An ICMP error about a datagram of this socket's; `errno` is positive. Called for connected sockets
    * and for others; `info.pending` tells whether SO_ERROR holds it too.
@@ -208,7 +208,7 @@ export class UdpSocket {
   }
 
   /** As `sendTo`, to whom a datagram came from: no text is made or parsed. */
-  reply(from: Uint8Array, offset: number, length: number, remote: UdpRemote): number {
+  reply(from: Uint8Array, offset: number, length: number, remote: DatagramRemote): number {
     const result = this.#ready() || this.#aim(remote.w0, remote.w1, remote.w2, remote.w3, remote.port);
     return result !== 0 ? result : this.#transmit(from, offset, length);
   }

@@ -20,12 +20,11 @@ import type { AddressInfo } from 'node:net';
 import { copyBytes } from '../buffer/packet-memory.ts';
 import { EADDRNOTAVAIL, EAGAIN, EBADF, ECANCELED, EINVAL, ENOPROTOOPT } from '../errno.ts';
 import { IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP, IP_MULTICAST_LOOP, IP_MULTICAST_TTL } from '../kernel/udp-options.ts';
-import type { UdpErrorInfo, UdpRemote, UdpSocket } from '../kernel/udp-socket.ts';
-import type { UdpHost } from '../kernel/udp.ts';
 import {
   AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, IPV6_UNICAST_HOPS, IPV6_V6ONLY, IP_TTL, POLLIN, SOL_SOCKET, SO_BROADCAST,
   SO_ERROR, SO_RCVBUF, SO_REUSEADDR, SO_REUSEPORT, SO_SNDBUF,
 } from '../socket.ts';
+import type { DatagramRemote, DatagramSocket, UdpErrorInfo, UdpProvider } from '../socket.ts';
 import { parseAddress } from '../wire/address.ts';
 import { concat, slice, toBytes, validateUint32 } from './dgram-arguments.ts';
 import type { Bytes } from './dgram-arguments.ts';
@@ -68,7 +67,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
   readonly _resource: AsyncResource;
   /** @internal */
   _deferred = 0;
-  readonly #socket: UdpSocket;
+  readonly #socket: DatagramSocket;
   readonly #lookup: DgramLookup | null;
   readonly #options: DgramOptions;
   #bindState = UNBOUND;
@@ -88,7 +87,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
   /** The address that was last found to fit. */
   #fitted = '';
 
-  constructor(host: UdpHost, type: SocketType | DgramOptions, listener?: MessageListener) {
+  constructor(host: UdpProvider, type: SocketType | DgramOptions, listener?: MessageListener) {
     super();
     const options: DgramOptions = type !== null && typeof type === 'object' ? type : { type };
     if (options.type !== 'udp4' && options.type !== 'udp6') throw badSocketType();
@@ -351,7 +350,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
 
   // Receiving.
 
-  #onmessage(slab: Uint8Array, offset: number, length: number, remote: UdpRemote): void {
+  #onmessage(slab: Uint8Array, offset: number, length: number, remote: DatagramRemote): void {
     const msg = Buffer.allocUnsafe(length);
     copyBytes(msg, 0, slab, offset, length);
     this.#arrived.push([msg, { address: remote.address, family: remote.family, port: remote.port, size: length }]);
@@ -600,8 +599,8 @@ export interface Dgram {
   createSocket(type: SocketType | DgramOptions, callback?: MessageListener): DgramSocket;
 }
 
-/** `node:dgram` on a stack's UDP. */
-export function createDgram(host: UdpHost): Dgram {
+/** `node:dgram` on a stack's UDP, its own (`stack.udp`) or an attachment's. */
+export function createDgram(host: UdpProvider): Dgram {
   class Socket extends DgramSocket {
     constructor(type: SocketType | DgramOptions, listener?: MessageListener) {
       super(host, type, listener);

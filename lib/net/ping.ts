@@ -4,14 +4,14 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Clock } from '../clock.ts';
 import { ETIMEDOUT } from '../errno.ts';
-import type { EchoHost } from '../kernel/echo-socket.ts';
 import { AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, IPV6_UNICAST_HOPS, IP_TTL } from '../socket.ts';
+import type { EchoProvider } from '../socket.ts';
 import { errnoException, exceptionWithHostPort, invalidArgValue } from './errors.ts';
 import type { NetError } from './errors.ts';
 
 /** What `ping` needs of a stack. */
 export interface PingStack {
-  readonly echo: EchoHost;
+  readonly echo: EchoProvider;
   readonly clock: Clock;
 }
 

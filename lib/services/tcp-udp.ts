@@ -4,8 +4,7 @@
  */
 
 import { AF_INET6 } from '../socket.ts';
-import type { BsdSocket } from '../socket.ts';
-import type { UdpRemote, UdpSocket } from '../kernel/udp-socket.ts';
+import type { BsdSocket, DatagramRemote, DatagramSocket, UdpProvider } from '../socket.ts';
 import type { Stack } from '../stack.ts';
 import type { RunningService } from './service.ts';
 import { TcpListener, listenError } from './tcp-listener.ts';
@@ -16,7 +15,7 @@ import type { TcpConnection } from './tcp-listener.ts';
  * does not matter: an answer that finds no room is lost, as datagrams are.
  */
 export type DatagramHandler = (
-  socket: UdpSocket, slab: Uint8Array, offset: number, length: number, remote: UdpRemote,
+  socket: DatagramSocket, slab: Uint8Array, offset: number, length: number, remote: DatagramRemote,
 ) => void;
 
 /**
@@ -28,7 +27,9 @@ function answersEverything(port: number): boolean {
 }
 
 /** Opens a UDP socket on `port` of all addresses. Throws `ServiceError`. */
-export function openUdp(stack: Stack, service: string, port: number, handler: DatagramHandler): UdpSocket {
+export function openUdp(
+  stack: { readonly udp: UdpProvider }, service: string, port: number, handler: DatagramHandler,
+): DatagramSocket {
   const socket = stack.udp.socket(AF_INET6);
   if (typeof socket === 'number') throw listenError(service, port, 'UDP', -socket);
   socket.onmessage = (slab, offset, length, remote) => {

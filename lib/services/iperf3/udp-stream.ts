@@ -13,9 +13,8 @@
 
 import type { Alarm, Clock } from '../../clock.ts';
 import { AF_INET6, SOL_SOCKET, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF } from '../../socket.ts';
+import type { DatagramRemote, DatagramSocket, UdpProvider } from '../../socket.ts';
 import { EAGAIN } from '../../errno.ts';
-import type { UdpRemote, UdpSocket } from '../../kernel/udp-socket.ts';
-import type { Stack } from '../../stack.ts';
 import { IE_STREAM_LISTEN, Iperf3Error } from './protocol.ts';
 import type { TestParameters } from './protocol.ts';
 import { Stream, describe, plainAddress } from './stream.ts';
@@ -41,8 +40,14 @@ function uint32(slab: Uint8Array, at: number): number {
   return ((slab[at]! << 24) | (slab[at + 1]! << 16) | (slab[at + 2]! << 8) | slab[at + 3]!) >>> 0;
 }
 
+/** What these streams need of a stack. */
+export interface UdpStreamStack {
+  readonly udp: UdpProvider;
+  readonly clock: Clock;
+}
+
 /** Opens one of a test's sockets on the server's port. Throws `Iperf3Error`. */
-function openSocket(stack: Stack, address: string, port: number, parameters: TestParameters): UdpSocket {
+function openSocket(stack: UdpStreamStack, address: string, port: number, parameters: TestParameters): DatagramSocket {
   const socket = stack.udp.socket(AF_INET6);
   if (typeof socket === 'number') throw new Iperf3Error(IE_STREAM_LISTEN, 'no UDP socket', -socket);
   socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
@@ -60,20 +65,20 @@ function openSocket(stack: Stack, address: string, port: number, parameters: Tes
 
 /** Waits for the streams of one test, and lets go of their sockets in the end. */
 export class UdpStreams {
-  readonly #stack: Stack;
+  readonly #stack: UdpStreamStack;
   readonly #address: string;
   readonly #port: number;
   readonly #parameters: TestParameters;
   readonly #complete: (streams: UdpStream[]) => void;
   readonly #streams: UdpStream[] = [];
-  #listening: UdpSocket | null;
+  #listening: DatagramSocket | null;
 
   /**
    * Listens on `port` of `address`, where the control connection is; the streams come from `client` (text).
    * `complete` is called when all are there. Throws `Iperf3Error`.
    */
   constructor(
-    stack: Stack, address: string, port: number, client: string, parameters: TestParameters,
+    stack: UdpStreamStack, address: string, port: number, client: string, parameters: TestParameters,
     complete: (streams: UdpStream[]) => void,
   ) {
     this.#stack = stack;
@@ -89,10 +94,10 @@ export class UdpStreams {
     };
   }
 
-  #open(remote: UdpRemote): void {
+  #open(remote: DatagramRemote): void {
     const parameters = this.#parameters;
     const index = this.#streams.length;
-    let socket: UdpSocket;
+    let socket: DatagramSocket;
     try {
       socket = openSocket(this.#stack, this.#address, this.#port, parameters);
     } catch {
@@ -124,7 +129,7 @@ export class UdpStreams {
 
 export class UdpStream extends Stream {
   readonly description: string;
-  readonly #socket: UdpSocket;
+  readonly #socket: DatagramSocket;
   readonly #headerLength: number;
   readonly #blockLength: number;
   /** Datagrams that the rate lets go between two looks at it; Infinity without a rate. */
@@ -136,7 +141,7 @@ export class UdpStream extends Stream {
   #running = false;
   #stopped = false;
 
-  constructor(id: number, sender: boolean, parameters: TestParameters, clock: Clock, socket: UdpSocket) {
+  constructor(id: number, sender: boolean, parameters: TestParameters, clock: Clock, socket: DatagramSocket) {
     super(id, sender, parameters, clock);
     this.#socket = socket;
     this.#headerLength = parameters.counters64 ? 16 : 12;

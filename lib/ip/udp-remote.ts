@@ -1,13 +1,14 @@
-/** Who sent a datagram, and what an ICMP error says about one: what `UdpSocket` hands to its callbacks. */
+/** Who sent a datagram: what UDP sockets, in the stack and across the boundary of processes, hand to `onmessage`. */
 
 import { AF_INET } from '../socket.ts';
+import type { DatagramRemote } from '../socket.ts';
 import { formatAddress, isMapped } from '../wire/address.ts';
 
 /**
  * The sender of a datagram, and what its IP header said. One object a socket, filled again for every
  * datagram: valid during `onmessage`, or until the next `recvFrom`.
  */
-export class UdpRemote {
+export class UdpRemote implements DatagramRemote {
   /** Address words; an IPv4 address is mapped. */
   w0 = 0;
   w1 = 0;
@@ -44,22 +45,6 @@ export class UdpRemote {
     }
     return this.text;
   }
-}
-
-/** What an ICMP error told of a datagram that this socket sent. */
-export interface UdpErrorInfo {
-  /** Where the datagram was sent to. */
-  address: string;
-  port: number;
-  /** Who reported it. */
-  from: string;
-  /** ICMP (or ICMPv6) type and code. */
-  type: number;
-  code: number;
-  /** Next-hop MTU where the error is EMSGSIZE, else 0. */
-  mtu: number;
-  /** Whether it became the socket's pending error (SO_ERROR), as Linux decides. */
-  pending: boolean;
 }
 
 /** Address words as text, as a socket of this domain shows them. */
