@@ -115,6 +115,9 @@ static uint8_t *arena_pages(const struct call *call, size_t *length) {
   size_t size = 0;
   size_t offset = 0;
   size_t page = memory_page();
+  bool is_buffer = false;
+  napi_is_arraybuffer(call->env, call->arguments[0], &is_buffer);
+  if (!is_buffer) return NULL;
   if (napi_check_object_type_tag(call->env, call->arguments[0], &arena_tag, &is_arena) != napi_ok || !is_arena) return NULL;
   if (napi_get_arraybuffer_info(call->env, call->arguments[0], &memory, &size) != napi_ok) return NULL;
   if (!size_argument(call, 1, &offset) || !size_argument(call, 2, length)) return NULL;

@@ -104,6 +104,8 @@ int doorbell_open(void) {
  * the next epoll_wait(2). Who has it can neither write, read nor reconfigure the doorbell itself.
  */
 int doorbell_listen(int doorbell) {
+  /* Before a new descriptor gets the number of one that is closed. */
+  if (fcntl(doorbell, F_GETFD) < 0) return -errno;
   int fd = epoll_create1(EPOLL_CLOEXEC);
   if (fd < 0) return -errno;
   struct epoll_event event = {.events = EPOLLIN | EPOLLET};
@@ -118,6 +120,8 @@ int doorbell_listen(int doorbell) {
 int doorbell_ring(int doorbell) {
   uint64_t one = 1;
   struct pollfd room = {.fd = doorbell, .events = POLLOUT};
+  /* poll(2) skips these. */
+  if (doorbell < 0) return -EBADF;
   if (poll(&room, 1, 0) == 0) return 0;
   if (write(doorbell, &one, sizeof one) == sizeof one || errno == EAGAIN) return 0;
   return -errno;
