@@ -12,6 +12,8 @@
 import { EventEmitter } from 'node:events';
 import { PacketMemory } from './buffer/packet-memory.ts';
 import { TransmitQueue } from './buffer/transmit-queue.ts';
+import type { Channel, ChannelInfo } from './channel/channel.ts';
+import type { WindowSizes } from './channel/window.ts';
 import { SystemClock } from './clock.ts';
 import type { Alarm, Clock } from './clock.ts';
 import { ECONNABORTED, ENETDOWN, EPROTONOSUPPORT } from './errno.ts';
@@ -41,6 +43,10 @@ import type { TcpOptions } from './tcp/config.ts';
 import { tcpInfo } from './tcp/info.ts';
 import { STATE_NAMES } from './tcp/states.ts';
 import { createCongestionControl, congestionNames } from './tcp/congestion/congestion-control.ts';
+import type { Application, SocketCalls } from './tcpk/application.ts';
+import { LocalChannel } from './tcpk/local-channel.ts';
+import { Tcpk } from './tcpk/tcpk.ts';
+import { WindowSpace } from './tcpk/window-space.ts';
 import { formatAddress, parseAddress } from './wire/address.ts';
 
 /** The millisecond clock of TCP starts here, so that 0 can mean 'never' in its fields. */
@@ -49,6 +55,12 @@ const MS_EPOCH = 1_000_000;
 const LOOPBACK_ROUNDS = 64;
 /** Longest time that a graceful close waits by default, ms. */
 const CLOSE_TIMEOUT_MS = 2000;
+/** What an application is waited for until it is looked after again, µs. */
+const LATER_US = 5000;
+const MAX_FLOWS = 65_536;
+const SHARED_WINDOWS = 1 << 30;
+const LOCAL_WINDOWS = 64 << 20;
+const DEFAULT_MEMORY = 128 << 20;
 
 /** A route: destination as CIDR; `source` is one of the stack's addresses, for connections that name none. */
 export interface RouteOptions {
@@ -73,6 +85,21 @@ export interface StackOptions {
   /** Bytes of the receive slab; see PacketMemory. */
   rxBytes?: number;
   limits?: { ip?: IpLimits; udp?: UdpLimits };
+  /** Whether applications may attach, and how much room there is for them. Default: they may not. */
+  applications?: boolean | ApplicationOptions;
+}
+
+/** Room for applications that run their own TCP, or use the stack's from their own process. */
+export interface ApplicationOptions {
+  /** Address space for their windows, bytes; default 1 GiB when shared, else 64 MiB. Committed when touched. */
+  windowBytes?: number;
+  /**
+   * Whether they may be in other processes, which takes the native addon. Default true; false is for applications
+   * in the same thread only (`attach({ stack })`).
+   */
+  shared?: boolean;
+  /** Connections of one application. Default 65536. */
+  maxFlows?: number;
 }
 
 /** One connection, or one listener, as `connections()` lists them. */
@@ -117,8 +144,15 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   /** `node:dgram` on this stack. */
   readonly dgram: Dgram;
 
+  /** TCPK: the applications. Null when none may attach. */
+  readonly tcpk: Tcpk | null;
+  /** Where their windows lie. */
+  readonly windows: WindowSpace | null;
+
   readonly #tx: TransmitQueue;
   readonly #alarm: Alarm;
+  /** Comes back to applications for which something is left to do. */
+  readonly #later: Alarm;
   /** When the alarm will fire, µs. */
   #wakeUs = Infinity;
   /** Turns within turns. */
@@ -153,7 +187,11 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     const random = options.random ?? new SystemRandom();
     const link = options.link;
     this.clock = options.clock ?? new SystemClock();
-    this.memory = new PacketMemory({ size: options.memory, rxBytes: options.rxBytes });
+    this.windows = windowSpace(options);
+    this.memory = new PacketMemory({
+      size: options.memory, rxBytes: options.rxBytes,
+      region: this.windows === null ? undefined : { buffer: this.windows.buffer, byteOffset: 0, byteLength: this.windows.end, start: 0 },
+    });
     this.link = link;
     this.addresses = addresses.map(({ words, prefix }) => `${formatAddress(words.w0, words.w1, words.w2, words.w3)}/${prefix}`);
     this.#tx = new TransmitQueue(this.memory);
@@ -175,6 +213,15 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     this.ip.register(IPPROTO_TCP, this.tcp);
     this.ip.register(IPPROTO_UDP, this.udp);
     this.ip.onEcho(this.echo);
+    this.#later = this.clock.alarm(() => {
+      this.enter();
+      this.leave();
+    });
+    this.tcpk = this.windows === null ? null : new Tcpk({
+      ip: this.ip, memory: this.memory, kernel: this.tcp, ports: this.ports, turn: this, flush: () => this.#flush(), linkMtu: () => link.mtu,
+      socketCalls: (app) => this.#socketCalls(app), later: () => this.#later.set(this.clock.nowUs() + LATER_US), seed: random.int32(),
+      maxFlows: typeof options.applications === 'object' ? options.applications.maxFlows ?? MAX_FLOWS : MAX_FLOWS,
+    });
     this.net = createNet(this);
     this.dgram = createDgram(this.udp);
     this.#setNow();
@@ -229,6 +276,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       }
       this.#handle(ip.takeLoopback()!);
     }
+    if (this.tcpk !== null) this.tcpk.finish(this.#tx.empty);
     const deadlineUs = ip.nextDeadlineUs;
     if (deadlineUs < this.#wakeUs) this.#wake(deadlineUs);
     if (this.#closing !== null && this.tcp.connections === 0) this.#closing();
@@ -254,6 +302,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     this.enter();
     this.#flush();
     if (this.udp.blocked) this.udp.writable();
+    this.tcpk?.writable();
     this.leave();
   }
 
@@ -291,6 +340,29 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     if (this.#closed) return -ENETDOWN;
     if (type !== SOCK_STREAM || (protocol !== 0 && protocol !== IPPROTO_TCP)) return -EPROTONOSUPPORT;
     return tcpSocket(this.tcp, domain);
+  }
+
+  /** What an application in this thread stands on; `attach({ stack })` is the usual way to it. */
+  attach(options: { name?: string; sizes: WindowSizes }): Channel {
+    if (this.tcpk === null || this.windows === null) {
+      throw new RangeError('this stack takes no applications; create it with applications: true');
+    }
+    return new LocalChannel({
+      tcpk: this.tcpk, space: this.windows, clock: this.clock, info: this.channelInfo(0), sizes: options.sizes, name: options.name ?? '',
+      credentials: { pid: 0, uid: 0, gid: 0 }, privileged: true, onreport: () => undefined,
+    });
+  }
+
+  /** What attached applications are told of this stack. */
+  channelInfo(clockOffsetUs: number): ChannelInfo {
+    return {
+      mtu: this.link.mtu, features: this.link.features, addresses: [...this.addresses], name: this.link.name, pid: 0, clockOffsetUs,
+    };
+  }
+
+  /** Serves the sockets that an application has in this stack. */
+  #socketCalls(_app: Application): SocketCalls | null {
+    return null;
   }
 
   /** Every TCP connection and listener. */
@@ -402,17 +474,28 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   #shut(): void {
     this.#closing = null;
     this.enter();
+    this.tcpk?.close('the stack has closed');
     this.tcp.abortAll(ECONNABORTED);
     this.leave();
     this.#closed = true;
     this.#alarm.clear();
+    this.#later.clear();
     this.#tx.clear();
+    this.tcpk?.finish(true);
     this.link.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Room for applications' windows behind the stack's own memory, or null. */
+function windowSpace(options: StackOptions): WindowSpace | null {
+  if (options.applications === undefined || options.applications === false) return null;
+  const asked = options.applications === true ? {} : options.applications;
+  const shared = asked.shared ?? true;
+  return new WindowSpace(options.memory ?? DEFAULT_MEMORY, asked.windowBytes ?? (shared ? SHARED_WINDOWS : LOCAL_WINDOWS), shared);
 }
 
 /**

@@ -36,10 +36,24 @@ const MIN_RX_BYTES = 1 << 17;
 export interface PacketMemoryOptions {
   /** Bytes in all. Default 128 MiB, at least 1 MiB. Reserved, not committed, until touched. */
   size?: number;
-  /** Bytes of the receive slab. Default 512 KiB. */
+  /** Bytes of the receive slab. Default 512 KiB; 0 for none. */
   rxBytes?: number;
   /** Number of header slots, which is the transmit queue's capacity in packets. Default 1024. */
   headerSlots?: number;
+  /** Memory to use instead of an ArrayBuffer of its own. */
+  region?: MemoryRegion;
+}
+
+/**
+ * `bytes` becomes `[byteOffset, byteOffset + byteLength)` of `buffer`; the parts of the picture above lie from
+ * `start` of it on, and what is before and after can be named by transmit queues too: the windows of
+ * applications behind a stack's memory, the rings before an application's (lib/channel/window.ts).
+ */
+export interface MemoryRegion {
+  buffer: ArrayBuffer;
+  byteOffset: number;
+  byteLength: number;
+  start: number;
 }
 
 export class PacketMemory {
@@ -47,7 +61,7 @@ export class PacketMemory {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly buffer: ArrayBuffer;
-  /** Bytes of the receive slab, which begins at offset 0. */
+  /** Bytes of the receive slab, which begins at offset 0, or where the region says. */
   readonly rxBytes: number;
   readonly headerSlots: number;
   /** Offset of header slot 0. */
@@ -76,15 +90,17 @@ export class PacketMemory {
     if (!Number.isSafeInteger(size) || size > 0x7fffffff) {
       throw new RangeError(`memory size ${size} is not an integer below 2 GiB`);
     }
-    this.rxBytes = Math.max(options.rxBytes ?? Math.min(512 << 10, size >> 2), MIN_RX_BYTES);
+    const region = options.region ?? { buffer: new ArrayBuffer(size), byteOffset: 0, byteLength: size, start: 0 };
+    if (region.start + size > region.byteLength) throw new RangeError(`memory size ${size} does not fit into its region`);
+    this.rxBytes = options.rxBytes === 0 ? 0 : Math.max(options.rxBytes ?? Math.min(512 << 10, size >> 2), MIN_RX_BYTES);
     this.headerSlots = options.headerSlots ?? 1024;
-    this.headerBase = (this.rxBytes + 4095) & ~4095;
+    this.headerBase = (region.start + this.rxBytes + 4095) & ~4095;
     this.blockBase = (this.headerBase + this.headerSlots * HEADER_SLOT + BLOCK_MASK) & ~BLOCK_MASK;
-    this.blockCount = (size - this.blockBase) >> BLOCK_SHIFT;
+    this.blockCount = (region.start + size - this.blockBase) >> BLOCK_SHIFT;
     if (this.blockCount < 16) throw new RangeError(`memory size ${size} leaves no room for blocks beside the receive slab`);
-    this.buffer = new ArrayBuffer(size);
-    this.bytes = new Uint8Array(this.buffer);
-    this.view = new DataView(this.buffer);
+    this.buffer = region.buffer;
+    this.bytes = new Uint8Array(region.buffer, region.byteOffset, region.byteLength);
+    this.view = new DataView(region.buffer, region.byteOffset, region.byteLength);
     this.freeBlocks = this.blockCount;
     this.#free = new Int32Array(this.blockCount);
     this.#kept = new Int32Array(this.blockCount);
@@ -122,10 +138,21 @@ export class PacketMemory {
   /** The transmit queue is empty: blocks that were kept back can be had again. */
   unpin(): void {
     this.#pinned = false;
-    // In the order in which they were freed.
-    for (let i = 0; i < this.#keptCount; i++) this.#free[this.#freeCount++] = this.#kept[i]!;
-    this.freeBlocks += this.#keptCount;
-    this.#keptCount = 0;
+    this.releaseKept(this.#keptCount);
+  }
+
+  /** Blocks that are kept back. */
+  get kept(): number {
+    return this.#keptCount;
+  }
+
+  /** The first `count` blocks that were kept back can be had again, in the order in which they were freed. */
+  releaseKept(count: number): void {
+    const kept = this.#kept;
+    for (let i = 0; i < count; i++) this.#free[this.#freeCount++] = kept[i]!;
+    this.freeBlocks += count;
+    if (count < this.#keptCount) kept.copyWithin(0, count, this.#keptCount);
+    this.#keptCount -= count;
   }
 }
 

@@ -98,8 +98,8 @@ export const TX_PIECE_COUNT = 7;
 export const TX_HEADER = 8;
 /** First word of the pieces: room for the longest TCP header. */
 export const TX_PIECE = TX_HEADER + 15;
-/** Most pieces of one segment: 64 KB in blocks of 8 KB, begun and ended anywhere, and some. */
-export const MAX_TX_PIECES = 24;
+/** Most pieces of one segment: 64 KB in blocks of 8 KB, begun and ended anywhere (TransmitQueue takes 12 with the headers). */
+export const MAX_TX_PIECES = 11;
 /** Of FROM_APP_SENDTO, instead of pieces (such segments carry no data): addresses. */
 export const SENDTO_LOCAL = TX_PIECE;
 export const SENDTO_REMOTE = TX_PIECE + 4;

@@ -82,6 +82,14 @@ export class RingWriter {
     return w;
   }
 
+  /** Whether `reserve()` would find room for a record of `length` bytes. */
+  hasRoom(length: number): boolean {
+    length = (length + 7) & ~7;
+    const size = this.#size;
+    const at = this.#tail & (size - 1);
+    return this.#fits(at + length > size ? size - at + length : length);
+  }
+
   /** The record reserved last is complete. */
   commit(): void {
     this.#tail = this.#next;
@@ -157,6 +165,9 @@ export class RingReader {
     this.#tail = this.#head;
   }
 
+  /** Bytes of the record that `next()` gave last. */
+  length = 0;
+
   /**
    * The next record: the **word index** in the window of its first word, or -1 when there is none (yet).
    * Its length, checked, is in `length`.
@@ -180,10 +191,7 @@ export class RingReader {
     }
   }
 
-  /** Bytes of the record that `next()` gave last. */
-  length = 0;
-
-  /** Bytes that were published and not yet taken, as far as known. */
+  /** Whether `next()` has something to look at. */
   get waiting(): boolean {
     return this.#head !== this.#tail || this.#look();
   }

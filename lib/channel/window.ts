@@ -30,6 +30,8 @@ export const TX_HEAD = 3 * LINE;
 /** 1 while the application, the stack, waits for its doorbell. */
 export const APP_SLEEPS = 4 * LINE;
 export const STACK_SLEEPS = 5 * LINE;
+/** 1 while the application waits for room in the transmit ring: the stack rings when it has made some. */
+export const TX_WAITS = 7 * LINE;
 /** Calls over shared memory (worker threads): 1 while one is asked, 2 once it is answered. */
 export const CALL_STATE = 6 * LINE;
 

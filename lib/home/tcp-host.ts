@@ -443,6 +443,13 @@ export class TcpHost implements TcpHome, Transport {
     for (const group of this.#listeners) if (group !== undefined) for (const listener of group.slice()) visit(listener);
   }
 
+  /** Whether the table has the flow of this segment (`ports`: local << 16 | remote), in TIME-WAIT or not. */
+  owns(packet: IpPacket, ports: number): boolean {
+    return this.#flows.find(
+      packet.dst0, packet.dst1, packet.dst2, packet.dst3, packet.src0, packet.src1, packet.src2, packet.src3, ports,
+    ) >= 0;
+  }
+
   /** Whether the table has this flow, in TIME-WAIT or not. */
   hasFlow(flow: IpFlow, localPort: number, remotePort: number): boolean {
     return this.#flows.find(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, portPair(localPort, remotePort)) >= 0;

@@ -13,7 +13,7 @@ import {
 import {
   IPV4_HEADER_LENGTH, ipVersion, ipv4Destination, ipv4FragmentOffset, ipv4HeaderLength, ipv4Protocol, ipv4Source, ipv4TotalLength,
 } from '../wire/ipv4.ts';
-import { PROTO_ICMP } from '../wire/protocol.ts';
+import { PROTO_ICMP, PROTO_TCP } from '../wire/protocol.ts';
 import { icmpChecksumOk } from './checksum.ts';
 import { IcmpErrorRecord, classifyIcmpError } from './icmp-error.ts';
 import type { IcmpOutput } from './icmp-output.ts';
@@ -45,7 +45,7 @@ export function deliverError(parts: IcmpParts, error: IcmpErrorRecord, protocol:
   const counters = error.version === 4 ? state.icmp4 : state.icmp6;
   let known = false;
   if (protocol === icmpProtocol) known = state.listener?.icmpError?.(error) ?? false;
-  else known = state.transports[protocol]?.icmpError(error) ?? false;
+  else known = (protocol === PROTO_TCP ? state.ports?.icmpError(error) : null) ?? state.transports[protocol]?.icmpError(error) ?? false;
   if (!known) {
     counters.InQuoteUnknown++;
     return;

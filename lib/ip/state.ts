@@ -42,6 +42,7 @@ export class IpState {
   /** Tells every transport that the path MTU to this destination is another. */
   pathMtuChanged(r0: number, r1: number, r2: number, r3: number): void {
     this.generation++;
+    this.ports?.pathMtuChanged(r0, r1, r2, r3);
     let last: Transport | null = null;
     for (const transport of this.transports) {
       if (transport === null || transport === last) continue;

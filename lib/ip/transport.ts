@@ -24,6 +24,10 @@ export interface Transport {
 export interface TcpPortTable {
   /** Takes the segment over (true), or leaves it to the kernel-style TCP (false). */
   deliver(packet: IpPacket): boolean;
+  /** As `Transport.icmpError`; null when the quoted flow is no application's. */
+  icmpError(error: IcmpError): boolean | null;
+  /** As `Transport.pathMtuChanged`. */
+  pathMtuChanged(r0: number, r1: number, r2: number, r3: number): void;
 }
 
 /** What transports ask of IP. */

@@ -72,6 +72,11 @@ export class PortBindings {
     else users.splice(at, 1);
   }
 
+  /** Whether one of those on `port` is as `test` says. */
+  some(port: number, test: (user: PortUser) => boolean): boolean {
+    return this.#users.get(port)?.some(test) ?? false;
+  }
+
   inUse(port: number): boolean {
     return this.#users.has(port);
   }

@@ -285,6 +285,8 @@ t.test('the port table is asked before TCP', async (t) => {
       taken.push(packet.version);
       return packet.slab[packet.offset] === 9;
     },
+    icmpError: () => null,
+    pathMtuChanged: () => undefined,
   };
   w.receive(ipv4(concat([9], pattern(19)), { protocol: 6 }));
   w.receive(ipv4(concat([8], pattern(19)), { protocol: 6 }));

@@ -1,0 +1,124 @@
+/**
+ * An application's side of a stack, put together: `attach()` gives a program its own TCP beside others on
+ * the addresses of a running stack (`tcpu: 'tcpu'`, the report's TCPU), or the stack's TCP across the boundary
+ * (`tcp: 'kernel'`, as a classic application has it). Both at once are fine: see `Attachment.tcpu` and
+ * `Attachment.kernel`.
+ */
+
+import { EventEmitter } from 'node:events';
+import type { Channel } from './channel/channel.ts';
+import { DEFAULT_WINDOW, windowFault } from './channel/window.ts';
+import type { WindowSizes } from './channel/window.ts';
+import type { Clock } from './clock.ts';
+import { ECONNABORTED } from './errno.ts';
+import { createNet } from './net/net.ts';
+import type { Net } from './net/net.ts';
+import { SystemRandom } from './random.ts';
+import type { Random } from './random.ts';
+import type { BsdSocket, SocketProvider } from './socket.ts';
+import type { Stack } from './stack.ts';
+import type { TcpOptions } from './tcp/config.ts';
+import { VIOLATION_NAMES } from './tcpk/egress.ts';
+import { ChannelTcpu } from './tcpu/channel-tcpu.ts';
+
+export interface AttachOptions {
+  /** A stack in this thread instead of another process. */
+  stack?: Stack;
+  /** Path of the stack's control socket. */
+  socket?: string;
+  /** Whose TCP `net` and `socket()` use: one of this application's own (default), or the stack's. */
+  tcp?: 'tcpu' | 'kernel';
+  /** Options of this application's own TCP. */
+  options?: TcpOptions;
+  /** Name that `tcpu ss` shows. Default the program's. */
+  name?: string;
+  /** Sizes of the parts of the shared memory, bytes (lib/channel/window.ts). */
+  window?: Partial<WindowSizes>;
+  /** Default: the machine's, or the stack's when it is in this thread. */
+  clock?: Clock;
+  random?: Random;
+}
+
+export interface AttachmentEvents {
+  /** The stack has gone, or has thrown this application out. All sockets have failed. */
+  down: [reason: string];
+  /** The stack has dropped what this application sent. */
+  violation: [reason: string, count: number];
+  close: [];
+}
+
+export class Attachment extends EventEmitter<AttachmentEvents> implements SocketProvider {
+  readonly channel: Channel;
+  /** This application's own TCP. */
+  readonly tcpu: ChannelTcpu;
+  /** `node:net` on the chosen TCP. */
+  readonly net: Net;
+  readonly #provider: SocketProvider;
+  #refs = 0;
+  #closed = false;
+
+  constructor(channel: Channel, clock: Clock, options: AttachOptions) {
+    super();
+    this.channel = channel;
+    this.tcpu = new ChannelTcpu({
+      channel, clock, random: options.random ?? new SystemRandom(), tcp: options.options,
+      refs: { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) },
+    });
+    this.tcpu.events = {
+      event: () => undefined,
+      violation: (reason, count) => this.emit('violation', VIOLATION_NAMES[reason] ?? 'unknown', count),
+      report: () => undefined,
+      gone: (reason) => this.#down(reason),
+    };
+    this.#provider = this.tcpu.tcpu;
+    this.net = createNet(this);
+    channel.unref();
+  }
+
+  /** A low-level socket of the chosen TCP; see `Stack.socket`. */
+  socket(domain: number, type: number, protocol: number): BsdSocket | number {
+    return this.#provider.socket(domain, type, protocol);
+  }
+
+  #addRef(change: number): void {
+    this.#refs += change;
+    if (this.#closed) return;
+    if (this.#refs === 1 && change === 1) this.channel.ref();
+    else if (this.#refs === 0) this.channel.unref();
+  }
+
+  #down(reason: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.emit('down', reason);
+    this.emit('close');
+  }
+
+  close(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    this.tcpu.close(ECONNABORTED);
+    this.#closed = true;
+    this.emit('close');
+    return Promise.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/**
+ * Attaches this program to a stack.
+ *
+ * @throws RangeError that names the bad option; an Error with `code` when there is no stack to attach to
+ */
+export function attach(options: AttachOptions): Promise<Attachment> {
+  const sizes = { ...DEFAULT_WINDOW, ...options.window };
+  const fault = windowFault(sizes);
+  if (fault !== null) throw new RangeError(`window.${fault}`);
+  if (options.stack !== undefined) {
+    const { stack } = options;
+    return Promise.resolve(new Attachment(stack.attach({ name: options.name, sizes }), options.clock ?? stack.clock, options));
+  }
+  throw new RangeError('attach needs a stack; give socket: the path of its control socket');
+}

@@ -1,0 +1,596 @@
+/**
+ * An attached application, as the stack sees it: its window with the two rings, what it is bound to, its
+ * flows, and who it is. All that it says is untrusted.
+ *
+ *     IP ─ Tcpk.deliver ─ deliver() ─ receive ring ─ (doorbell) ─ application
+ *     IP ─ egress.ts ─── drain() ──── transmit ring ─ (doorbell) ─ application
+ *                        call() ───── bind, connect, … and the socket calls of classic applications
+ */
+
+import { copyBytes } from '../buffer/packet-memory.ts';
+import {
+  BIND_REUSE_ADDRESS, BIND_REUSE_PORT, BIND_V6ONLY, CALL_BIND, CALL_CONNECT, CALL_HANDOVER, CALL_LISTEN, CALL_SOCKET_FIRST, CALL_UNBIND,
+} from '../channel/calls.ts';
+import { CALL_WORDS } from '../channel/channel.ts';
+import {
+  CLOSE_LENGTH, EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, FROM_APP_SEGMENT, FROM_APP_SENDTO,
+  ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE, ICMP_VERSION, OPEN_LENGTH, OPEN_LOCAL,
+  OPEN_PORTS, OPEN_REMOTE, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REPORT_ID, SEG_CSUM_OK, SEG_DATA, SEG_DST,
+  SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT, TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED,
+  TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
+} from '../channel/records.ts';
+import { RECORD_TYPE, RingReader, RingWriter } from '../channel/ring.ts';
+import { APP_SLEEPS, RX_HEAD, RX_TAIL, STACK_SLEEPS, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
+import type { Window } from '../channel/window.ts';
+import { EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, EINVAL, EMFILE, ENETUNREACH } from '../errno.ts';
+import type { IpFlow } from '../ip/flow.ts';
+import type { IcmpError, IpPacket } from '../ip/packet.ts';
+import { MAPPED, isMapped, isUnspecified } from '../wire/address.ts';
+import { IPPROTO_TCP } from '../wire/tcp.ts';
+import { AppFlow } from './app-flow.ts';
+import { Binding } from './binding.ts';
+import { VIOLATION_OPEN, VIOLATION_RECORD, sendSegment, sendTo } from './egress.ts';
+import type { Tcpk } from './tcpk.ts';
+
+/** Who an application is: SO_PEERCRED. */
+export interface Credentials {
+  pid: number;
+  uid: number;
+  gid: number;
+}
+
+/** Below these, ports are for root, or for whom the stack allows it. */
+export const PRIVILEGED_PORTS = 1024;
+
+/** Bindings of one application, and its flows, at most. */
+const MAX_BINDINGS = 4096;
+/** Records that one application may have handled before others get their turn. */
+const BUDGET = 512;
+/** Bytes of payload, likewise. */
+const BUDGET_BYTES = 2 << 20;
+/** What a dropped record costs more than a good one: who sends nonsense, waits. */
+const VIOLATION_COST = 8;
+/** A part of the receive ring (size >> this) is kept for what must not be lost: events, news of path MTUs. */
+const RESERVE_SHIFT = 4;
+
+const SEGMENT_HEADER = SEG_DATA * 4;
+
+export class ApplicationCounters {
+  /** Segments and payload bytes from the application that were sent. */
+  OutSegs = 0;
+  OutOctets = 0;
+  /** Dropped: larger than a path MTU that it may not have heard of. */
+  OutTooBig = 0;
+  /** Segments and bytes (TCP headers included) that were put into its ring; dropped because it was full. */
+  InSegs = 0;
+  InOctets = 0;
+  InRingFull = 0;
+  /** Dropped because they were not its own to send, or impossible. */
+  Violations = 0;
+  Calls = 0;
+  /** Doorbells rung. */
+  Bells = 0;
+}
+
+/** A server for the calls of classic applications: sockets that live in the stack. */
+export interface SocketCalls {
+  call(words: Int32Array, count: number): number;
+  close(): void;
+}
+
+/** What an application is to be told by, and what belongs to it outside. */
+export interface ApplicationPort {
+  /** Wakes the application. */
+  ring(): void;
+  /** Calls `Tcpk.serve(app)` again when others had their turn. */
+  again(): void;
+  /** The application has been thrown out, or has gone; its window is free to be unmapped. */
+  release(reason: string): void;
+}
+
+export class Application {
+  readonly tcpk: Tcpk;
+  readonly id: number;
+  readonly window: Window;
+  readonly credentials: Credentials;
+  readonly name: string;
+  readonly counters = new ApplicationCounters();
+  /** `VIOLATION_…` → how often. */
+  readonly violations = new Int32Array(16);
+  readonly port: ApplicationPort;
+  readonly bindings = new Map<number, Binding>();
+  readonly #privileged: boolean;
+  readonly #maxFlows: number;
+  readonly #onPort = new Map<number, Binding[]>();
+  readonly #flows: (AppFlow | null)[] = [];
+  readonly #rx: RingWriter;
+  readonly #tx: RingReader;
+  readonly #reserve: number;
+  flowCount = 0;
+  #nextBinding = 0;
+  /** Events that found no room in the ring: socket → bits, value. */
+  readonly #late = new Map<number, { events: number; value: number }>();
+  /** Violations of this turn, and the last one's reason. */
+  #violated = 0;
+  #violation = 0;
+  #sockets: SocketCalls | null = null;
+  /** In Tcpk's list of those to look after at the end of the turn. */
+  touched = false;
+  /** The link took no more while records were left. */
+  stalled = false;
+  gone = false;
+
+  constructor(
+    tcpk: Tcpk, id: number, window: Window, credentials: Credentials, name: string, privileged: boolean, maxFlows: number, port: ApplicationPort,
+  ) {
+    this.tcpk = tcpk;
+    this.id = id;
+    this.window = window;
+    this.credentials = credentials;
+    this.name = name;
+    this.#privileged = privileged;
+    this.#maxFlows = maxFlows;
+    this.port = port;
+    this.#rx = new RingWriter(window, window.rxRing, window.sizes.rxRing, RX_HEAD, RX_TAIL);
+    this.#tx = new RingReader(window, window.txRing, window.sizes.txRing, TX_HEAD, TX_TAIL);
+    this.#reserve = window.sizes.rxRing >> RESERVE_SHIFT;
+    Atomics.store(window.words, STACK_SLEEPS, 1);
+  }
+
+  // ---------------------------------------------------------------------- stack → application
+
+  /** Puts an arrived segment into the ring: the one copy that the boundary costs. */
+  deliver(packet: IpPacket): void {
+    const length = packet.length;
+    const rx = this.#rx;
+    const w = rx.hasRoom(SEGMENT_HEADER + length + this.#reserve) ? rx.reserve(TO_APP_SEGMENT, SEGMENT_HEADER + length) : -1;
+    if (w < 0) {
+      this.counters.InRingFull++;
+      return;
+    }
+    const window = this.window;
+    const words = window.words;
+    words[w + SEG_SRC] = packet.src0;
+    words[w + SEG_SRC + 1] = packet.src1;
+    words[w + SEG_SRC + 2] = packet.src2;
+    words[w + SEG_SRC + 3] = packet.src3;
+    words[w + SEG_DST] = packet.dst0;
+    words[w + SEG_DST + 1] = packet.dst1;
+    words[w + SEG_DST + 2] = packet.dst2;
+    words[w + SEG_DST + 3] = packet.dst3;
+    words[w + SEG_IP] = packet.version | (packet.tos << 8) | (packet.ttl << 16) | (packet.checksumOk ? SEG_CSUM_OK : 0);
+    words[w + SEG_SUM] = packet.transportSum;
+    words[w + SEG_GSO_TYPE] = packet.gsoType;
+    words[w + SEG_GSO_SIZE] = packet.gsoSize;
+    words[w + SEG_LENGTH] = length;
+    words[w + SEG_TIME] = packet.timeUs | 0;
+    copyBytes(this.tcpk.memory.bytes, window.base + w * 4 + SEGMENT_HEADER, packet.slab, packet.offset, length);
+    rx.commit();
+    this.counters.InSegs++;
+    this.counters.InOctets += length;
+    if (!this.touched) this.tcpk.touch(this);
+  }
+
+  deliverError(error: IcmpError): void {
+    const length = Math.min(error.length, 64);
+    const w = this.#rx.reserve(TO_APP_ICMP, ICMP_DATA * 4 + length);
+    if (w < 0) return;
+    const words = this.window.words;
+    words[w + ICMP_VERSION] = error.version | (error.fatal ? 256 : 0);
+    words[w + ICMP_TYPE] = error.type;
+    words[w + ICMP_CODE] = error.code;
+    words[w + ICMP_ERRNO] = error.errno;
+    words[w + ICMP_MTU] = error.mtu;
+    words[w + ICMP_FROM] = error.from0;
+    words[w + ICMP_FROM + 1] = error.from1;
+    words[w + ICMP_FROM + 2] = error.from2;
+    words[w + ICMP_FROM + 3] = error.from3;
+    words[w + ICMP_SRC] = error.src0;
+    words[w + ICMP_SRC + 1] = error.src1;
+    words[w + ICMP_SRC + 2] = error.src2;
+    words[w + ICMP_SRC + 3] = error.src3;
+    words[w + ICMP_DST] = error.dst0;
+    words[w + ICMP_DST + 1] = error.dst1;
+    words[w + ICMP_DST + 2] = error.dst2;
+    words[w + ICMP_DST + 3] = error.dst3;
+    words[w + ICMP_LENGTH] = length;
+    copyBytes(this.tcpk.memory.bytes, this.window.base + (w + ICMP_DATA) * 4, error.slab, error.offset, length);
+    this.#commit();
+  }
+
+  /** Tells what the path to `flow.r*` carries. */
+  tellPathMtu(flow: IpFlow): void {
+    const w = this.#rx.reserve(TO_APP_PATH_MTU, (PATH_MTU_BYTES + 1) * 4);
+    if (w < 0) return;
+    const words = this.window.words;
+    words[w + PATH_MTU_DST] = flow.r0;
+    words[w + PATH_MTU_DST + 1] = flow.r1;
+    words[w + PATH_MTU_DST + 2] = flow.r2;
+    words[w + PATH_MTU_DST + 3] = flow.r3;
+    words[w + PATH_MTU_BYTES] = flow.mtu;
+    this.#commit();
+  }
+
+  /** Asks for a report. Returns false when the ring is full: an application that does not even listen. */
+  askReport(id: number): boolean {
+    const w = this.#rx.reserve(TO_APP_REPORT, (REPORT_ID + 1) * 4);
+    if (w < 0) return false;
+    this.window.words[w + REPORT_ID] = id;
+    this.#commit();
+    return true;
+  }
+
+  /** An event of one of its sockets in the stack. Never lost: what finds no room waits, once for each socket. */
+  notify(socket: number, events: number, value: number): void {
+    if (this.gone) return;
+    if (this.#late.size > 0 || !this.#putEvent(socket, events, value)) {
+      const late = this.#late.get(socket);
+      this.#late.set(socket, { events: events | (late?.events ?? 0), value });
+    }
+    if (!this.touched) this.tcpk.touch(this);
+  }
+
+  #putEvent(socket: number, events: number, value: number): boolean {
+    const w = this.#rx.reserve(TO_APP_EVENT, (EVENT_VALUE + 1) * 4);
+    if (w < 0) return false;
+    const words = this.window.words;
+    words[w + EVENT_SOCKET] = socket;
+    words[w + EVENT_BITS] = events;
+    words[w + EVENT_VALUE] = value;
+    this.#commit();
+    return true;
+  }
+
+  /** Whether events wait for room in the ring. */
+  get late(): boolean {
+    return this.#late.size > 0;
+  }
+
+  #commit(): void {
+    this.#rx.commit();
+    if (!this.touched) this.tcpk.touch(this);
+  }
+
+  /**
+   * The end of a turn. `sent`: all that was queued for the link has left it, so the memory of the records
+   * that were taken can be used again.
+   */
+  finish(sent: boolean): void {
+    if (this.gone) return;
+    const words = this.window.words;
+    for (const [socket, { events, value }] of this.#late) {
+      if (!this.#putEvent(socket, events, value)) break;
+      this.#late.delete(socket);
+    }
+    if (this.#violated > 0) this.#tellViolations();
+    const shown = this.#rx.publish();
+    let wake = false;
+    if (sent) {
+      this.#tx.release();
+      if (Atomics.load(words, TX_WAITS) !== 0) {
+        Atomics.store(words, TX_WAITS, 0);
+        wake = true;
+      }
+    }
+    if (shown && Atomics.exchange(words, APP_SLEEPS, 0) !== 0) wake = true;
+    if (wake) {
+      this.counters.Bells++;
+      this.port.ring();
+    }
+  }
+
+  #tellViolations(): void {
+    const w = this.#rx.reserve(TO_APP_VIOLATION, (VIOLATION_COUNT + 1) * 4);
+    if (w >= 0) {
+      this.window.words[w + VIOLATION_REASON] = this.#violation;
+      this.window.words[w + VIOLATION_COUNT] = this.#violated;
+      this.#rx.commit();
+    }
+    this.tcpk.violated(this, this.#violation, this.#violated);
+    this.#violated = 0;
+  }
+
+  // ---------------------------------------------------------------------- application → stack
+
+  /**
+   * Handles what is in the transmit ring, up to a budget. Returns whether more is left. To be called
+   * inside a turn.
+   */
+  drain(unbounded = false): boolean {
+    const tcpk = this.tcpk;
+    const ip = tcpk.ip;
+    const tx = ip.tx;
+    const reader = this.#tx;
+    const words = this.window.words;
+    const startBytes = this.counters.OutOctets;
+    let budget = unbounded ? Infinity : BUDGET;
+    this.stalled = false;
+    Atomics.store(words, STACK_SLEEPS, 0);
+    if (!this.touched) tcpk.touch(this);
+    for (;;) {
+      if (budget <= 0 || this.counters.OutOctets - startBytes >= BUDGET_BYTES && !unbounded) return true;
+      if (!tx.ready) {
+        tcpk.flush();
+        if (!tx.ready) {
+          this.stalled = true;
+          return false;
+        }
+      }
+      const w = reader.next();
+      if (w < 0) break;
+      const length = reader.length;
+      let fault: number;
+      switch (words[w + RECORD_TYPE]) {
+        case FROM_APP_SEGMENT:
+          fault = length < 64 ? VIOLATION_RECORD : sendSegment(this, ip, w, length);
+          break;
+        case FROM_APP_SENDTO:
+          fault = sendTo(this, ip, w, length);
+          break;
+        case FROM_APP_OPEN:
+          fault = length < OPEN_LENGTH ? VIOLATION_RECORD : this.#open(w);
+          break;
+        case FROM_APP_CLOSE:
+          fault = length < CLOSE_LENGTH ? VIOLATION_RECORD : this.#close(words[w + FROM_APP_HANDLE]!);
+          break;
+        default:
+          fault = VIOLATION_RECORD;
+      }
+      budget--;
+      if (fault !== 0) {
+        this.violate(fault);
+        budget -= VIOLATION_COST;
+      }
+    }
+    if (reader.broken || this.#rx.broken) {
+      tcpk.expel(this, 'the ring was damaged');
+      return false;
+    }
+    return false;
+  }
+
+  /**
+   * The stack is about to wait: from now on it must be rung for. Returns whether something has come
+   * in the meantime after all.
+   */
+  sleep(): boolean {
+    Atomics.store(this.window.words, STACK_SLEEPS, 1);
+    if (!this.#tx.waiting) return false;
+    Atomics.store(this.window.words, STACK_SLEEPS, 0);
+    return true;
+  }
+
+  violate(reason: number): void {
+    this.#violated++;
+    this.#violation = reason;
+    this.violations[reason]!++;
+    this.counters.Violations++;
+  }
+
+  /** FROM_APP_OPEN: a flow on one of its own ports. */
+  #open(w: number): number {
+    const words = this.window.words;
+    const handle = words[w + FROM_APP_HANDLE]!;
+    const flow = this.#newFlow(handle);
+    if (flow === null) return VIOLATION_OPEN;
+    const ip = flow.ip;
+    ip.l0 = words[w + OPEN_LOCAL]!;
+    ip.l1 = words[w + OPEN_LOCAL + 1]!;
+    ip.l2 = words[w + OPEN_LOCAL + 2]!;
+    ip.l3 = words[w + OPEN_LOCAL + 3]!;
+    ip.r0 = words[w + OPEN_REMOTE]!;
+    ip.r1 = words[w + OPEN_REMOTE + 1]!;
+    ip.r2 = words[w + OPEN_REMOTE + 2]!;
+    ip.r3 = words[w + OPEN_REMOTE + 3]!;
+    flow.ports = words[w + OPEN_PORTS]!;
+    const tcpk = this.tcpk;
+    if ((ip.l0 | ip.l1 | ip.l3) === 0 || (flow.ports & 0xffff) === 0 || !this.mayUse(ip.l0, ip.l1, ip.l2, ip.l3, flow.ports >>> 16)
+      || tcpk.ip.isToMany(ip.r0, ip.r1, ip.r2, ip.r3) || tcpk.ip.route(ip) < 0) return VIOLATION_OPEN;
+    if (tcpk.isKernelFlow(ip, flow.ports) || !tcpk.table.addFlow(flow)) {
+      this.#refuse(handle, EADDRINUSE);
+      return 0;
+    }
+    this.#flows[handle] = flow;
+    this.flowCount++;
+    if (ip.mtu !== tcpk.linkMtu && !ip.loopback) this.tellPathMtu(ip);
+    return 0;
+  }
+
+  #refuse(handle: number, errno: number): void {
+    const w = this.#rx.reserve(TO_APP_REFUSED, (REFUSED_ERRNO + 1) * 4);
+    if (w < 0) return;
+    this.window.words[w + REFUSED_HANDLE] = handle;
+    this.window.words[w + REFUSED_ERRNO] = errno;
+    this.#commit();
+  }
+
+  #close(handle: number): number {
+    const flow = this.flow(handle);
+    // A flow that was refused is closed as well.
+    if (flow !== null) this.dropFlow(flow);
+    return 0;
+  }
+
+  /** A flow object for a handle that is free and possible, or null. */
+  #newFlow(handle: number): AppFlow | null {
+    if (handle < 0 || handle >= this.#maxFlows || this.flow(handle) !== null) return null;
+    const flow = new AppFlow(this, handle);
+    flow.ip.protocol = IPPROTO_TCP;
+    return flow;
+  }
+
+  flow(handle: number): AppFlow | null {
+    return handle >= 0 && handle < this.#flows.length ? this.#flows[handle] ?? null : null;
+  }
+
+  dropFlow(flow: AppFlow): void {
+    if (this.#flows[flow.handle] !== flow) return;
+    this.#flows[flow.handle] = null;
+    this.flowCount--;
+    this.tcpk.table.removeFlow(flow);
+  }
+
+  forEachFlow(visit: (flow: AppFlow) => void): void {
+    for (const flow of this.#flows) if (flow != null) visit(flow);
+  }
+
+  /** Whether a binding of this application covers this local address and port. */
+  mayUse(l0: number, l1: number, l2: number, l3: number, port: number): boolean {
+    const bindings = this.#onPort.get(port);
+    if (bindings === undefined) return false;
+    const v4 = isMapped(l0, l1, l2);
+    for (const b of bindings) {
+      if (b.b0 === l0 && b.b1 === l1 && b.b2 === l2 && b.b3 === l3) return true;
+      if ((b.b0 | b.b1 | b.b3) !== 0) continue;
+      if (b.b2 === MAPPED ? v4 : b.b2 === 0 && !(v4 && b.v6only)) return true;
+    }
+    return false;
+  }
+
+  // ------------------------------------------------------------------------------------ calls
+
+  /** Executes a call (lib/channel/calls.ts). Results go to `words[1 …]`. */
+  call(words: Int32Array, count: number): number {
+    this.counters.Calls++;
+    if (this.gone || count < 1 || count > CALL_WORDS) return -EINVAL;
+    this.tcpk.turn.enter();
+    this.drain(true);
+    const result = this.gone ? -EBADF : this.#execute(words, count);
+    this.tcpk.turn.leave();
+    if (!this.gone && !this.stalled && this.sleep()) this.port.again();
+    return result;
+  }
+
+  #execute(words: Int32Array, count: number): number {
+    const op = words[0]!;
+    if (op >= CALL_SOCKET_FIRST) {
+      const sockets = (this.#sockets ??= this.tcpk.socketCalls(this));
+      return sockets === null ? -EAFNOSUPPORT : sockets.call(words, count);
+    }
+    // What was not sent is zero.
+    words.fill(0, count);
+    switch (op) {
+      case CALL_BIND: return this.#bind(words);
+      case CALL_LISTEN: return this.#listen(words);
+      case CALL_UNBIND: return this.#unbind(words[1]!);
+      case CALL_CONNECT: return this.#connect(words);
+      case CALL_HANDOVER: return this.tcpk.takeOver(this, words[1]!, words[2]!);
+    }
+    return -EINVAL;
+  }
+
+  /** 0, or -EACCES for a port that this application may not bind to. */
+  mayBind(port: number): number {
+    return port > 0 && port < PRIVILEGED_PORTS && !this.#privileged ? -EACCES : 0;
+  }
+
+  #bind(words: Int32Array): number {
+    const port = words[5]!;
+    const bits = words[6]!;
+    if (port < 0 || port > 0xffff) return -EINVAL;
+    if (this.bindings.size >= MAX_BINDINGS) return -EMFILE;
+    const denied = this.mayBind(port);
+    if (denied < 0) return denied;
+    const b0 = words[1]!;
+    const b1 = words[2]!;
+    const b2 = words[3]!;
+    const b3 = words[4]!;
+    const any = (b0 | b1 | b3) === 0 && (b2 === 0 || b2 === MAPPED);
+    if (!any && !this.tcpk.ip.isLocal(b0, b1, b2, b3)) return -EADDRNOTAVAIL;
+    const binding = new Binding(
+      this, this.#nextBinding, b0, b1, b2, b3, (bits & BIND_V6ONLY) !== 0, (bits & BIND_REUSE_ADDRESS) !== 0, (bits & BIND_REUSE_PORT) !== 0,
+    );
+    const bound = this.tcpk.bind(binding, port);
+    if (bound < 0) return bound;
+    binding.port = bound;
+    this.#nextBinding = (this.#nextBinding + 1) & 0x7fffffff;
+    this.bindings.set(binding.id, binding);
+    const others = this.#onPort.get(bound);
+    if (others === undefined) this.#onPort.set(bound, [binding]);
+    else others.push(binding);
+    this.tcpk.table.addBinding(binding);
+    words[1] = bound;
+    return binding.id;
+  }
+
+  #listen(words: Int32Array): number {
+    const binding = this.bindings.get(words[1]!);
+    if (binding === undefined) return -EBADF;
+    binding.reuseAddress = (words[2]! & BIND_REUSE_ADDRESS) !== 0;
+    binding.listening = true;
+    const conflict = this.tcpk.ports.listen(binding, binding.port);
+    if (conflict < 0) binding.listening = false;
+    return conflict;
+  }
+
+  #unbind(id: number): number {
+    const binding = this.bindings.get(id);
+    if (binding === undefined) return -EBADF;
+    this.bindings.delete(id);
+    const others = this.#onPort.get(binding.port)!;
+    others.splice(others.indexOf(binding), 1);
+    if (others.length === 0) this.#onPort.delete(binding.port);
+    this.tcpk.table.removeBinding(binding);
+    this.tcpk.ports.unbind(binding, binding.port);
+    return 0;
+  }
+
+  #connect(words: Int32Array): number {
+    const handle = words[1]!;
+    const tcpk = this.tcpk;
+    const remotePort = words[11]!;
+    if (remotePort < 1 || remotePort > 0xffff) return -EINVAL;
+    let binding: Binding | null = null;
+    if (words[2] !== -1) {
+      binding = this.bindings.get(words[2]!) ?? null;
+      if (binding === null) return -EBADF;
+    }
+    if (this.flowCount >= this.#maxFlows) return -EMFILE;
+    const flow = this.#newFlow(handle);
+    if (flow === null) return -EINVAL;
+    const ip = flow.ip;
+    ip.l0 = words[3]!;
+    ip.l1 = words[4]!;
+    ip.l2 = words[5]!;
+    ip.l3 = words[6]!;
+    ip.r0 = words[7]!;
+    ip.r1 = words[8]!;
+    ip.r2 = words[9]!;
+    ip.r3 = words[10]!;
+    if (isUnspecified(ip.r0, ip.r1, ip.r2, ip.r3)) return -EINVAL;
+    if (tcpk.ip.isToMany(ip.r0, ip.r1, ip.r2, ip.r3)) return -ENETUNREACH;
+    const routed = tcpk.ip.route(ip);
+    if (routed < 0) return routed;
+    let local: number;
+    if (binding === null) {
+      local = tcpk.ports.pick(ip, remotePort);
+    } else {
+      local = binding.port;
+      if (!this.mayUse(ip.l0, ip.l1, ip.l2, ip.l3, local) || tcpk.ports.taken(ip, local, remotePort)) local = -EADDRNOTAVAIL;
+    }
+    if (local < 0) return local;
+    flow.ports = (local << 16) | remotePort;
+    if (!tcpk.table.addFlow(flow)) return -EADDRNOTAVAIL;
+    this.#flows[handle] = flow;
+    this.flowCount++;
+    words[1] = ip.l0;
+    words[2] = ip.l1;
+    words[3] = ip.l2;
+    words[4] = ip.l3;
+    words[5] = ip.mtu;
+    return local;
+  }
+
+  /** All that it holds is given back; its peers are told. To be called inside a turn. */
+  clear(): void {
+    this.gone = true;
+    this.#sockets?.close();
+    this.#sockets = null;
+    this.forEachFlow((flow) => {
+      this.dropFlow(flow);
+      this.tcpk.resetFlow(flow);
+    });
+    for (const id of [...this.bindings.keys()]) this.#unbind(id);
+    this.#late.clear();
+  }
+}

@@ -1,0 +1,292 @@
+/**
+ * TCPK, the part of TCP that stays with the stack (2.1, 2.2 of the report): which port belongs to which
+ * application, delivery of segments to them, the check of all that they send, and what becomes of their
+ * connections when they end.
+ */
+
+import type { PacketMemory } from '../buffer/packet-memory.ts';
+import { GSO_NONE } from '../buffer/transmit-queue.ts';
+import type { Window } from '../channel/window.ts';
+import { EINVAL } from '../errno.ts';
+import type { PortUser } from '../home/local-ports.ts';
+import type { TcpHost } from '../home/tcp-host.ts';
+import { IpFlow } from '../ip/flow.ts';
+import type { Ip } from '../ip/ip.ts';
+import type { IcmpError, IpPacket } from '../ip/packet.ts';
+import type { TcpPortTable, Turn } from '../ip/transport.ts';
+import type { KernelPorts } from '../kernel/kernel-ports.ts';
+import { seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
+import type { Seq } from '../wire/seq.ts';
+import {
+  ACK, IPPROTO_TCP, RST, TCP_ACK, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_DST_PORT, TCP_FLAGS, TCP_HEADER, TCP_SEQ, TCP_SRC_PORT, TCP_URGENT,
+  TCP_WINDOW,
+} from '../wire/tcp.ts';
+import type { AppFlow } from './app-flow.ts';
+import { Application } from './application.ts';
+import type { ApplicationPort, Credentials, SocketCalls } from './application.ts';
+import { Binding } from './binding.ts';
+import { PortTable } from './port-table.ts';
+
+export interface TcpkOptions {
+  ip: Ip;
+  memory: PacketMemory;
+  /** The kernel-style TCP beside it, and the ports of both. */
+  kernel: TcpHost;
+  ports: KernelPorts;
+  turn: Turn;
+  /** Hands queued packets to the link now. */
+  flush: () => void;
+  /** The link's MTU. */
+  linkMtu: () => number;
+  /** Makes the server for an application's socket calls. */
+  socketCalls: (app: Application) => SocketCalls | null;
+  /** Calls `retry()` in a few milliseconds. */
+  later: () => void;
+  seed: number;
+  /** Flows of one application. */
+  maxFlows: number;
+}
+
+export class TcpkCounters {
+  /** Segments that went to applications, and those that nobody's binding wanted. */
+  InDelivered = 0;
+  Attached = 0;
+  Detached = 0;
+  /** Applications that were thrown out. */
+  Expelled = 0;
+  Violations = 0;
+  /** Connections that were reset because their application died; that were taken over by the kernel-style TCP. */
+  OutResets = 0;
+  TakenOver = 0;
+  IcmpErrors = 0;
+  IcmpErrorsIgnored = 0;
+}
+
+function listensInKernel(user: PortUser): boolean {
+  return user.listening && !(user instanceof Binding);
+}
+
+export class Tcpk implements TcpPortTable {
+  readonly ip: Ip;
+  readonly memory: PacketMemory;
+  readonly kernel: TcpHost;
+  readonly ports: KernelPorts;
+  readonly turn: Turn;
+  readonly table: PortTable;
+  readonly flush: () => void;
+  readonly counters = new TcpkCounters();
+  readonly applications = new Set<Application>();
+  /** Where egress.ts has put the TCP header in hand. */
+  headerAt = 0;
+  readonly scratchFlow = new IpFlow();
+  /** Told of violations, once a turn and application. */
+  onviolation: ((app: Application, reason: number, count: number) => void) | null = null;
+  readonly #options: TcpkOptions;
+  readonly #touched: Application[] = [];
+  /** Windows of applications that have gone: free once no queued packet names them. */
+  #leaving: { app: Application; reason: string }[] = [];
+  #nextId = 1;
+
+  constructor(options: TcpkOptions) {
+    this.#options = options;
+    this.ip = options.ip;
+    this.memory = options.memory;
+    this.kernel = options.kernel;
+    this.ports = options.ports;
+    this.turn = options.turn;
+    this.flush = options.flush;
+    this.table = new PortTable(options.seed);
+    this.scratchFlow.protocol = IPPROTO_TCP;
+    options.ports.claimed = (flow, localPort, remotePort) => this.table.flowAt(
+      flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, (localPort << 16) | remotePort,
+    ) !== null;
+    options.ip.ports = this;
+  }
+
+  get linkMtu(): number {
+    return this.#options.linkMtu();
+  }
+
+  // ---------------------------------------------------------------------------- TcpPortTable
+
+  deliver(packet: IpPacket): boolean {
+    // What is not even a header, or is for many, is counted and dropped by the kernel-style TCP.
+    if (packet.length < TCP_HEADER || packet.toMany) return false;
+    const view = packet.view;
+    const at = packet.offset;
+    const ports = (view.getUint16(at + TCP_DST_PORT) << 16) | view.getUint16(at + TCP_SRC_PORT);
+    const flow = this.table.findFlow(packet, ports);
+    let app: Application;
+    if (flow !== null) {
+      app = flow.app;
+      if ((view.getUint8(at + TCP_FLAGS) & ACK) !== 0) {
+        const ack = view.getInt32(at + TCP_ACK) as Seq;
+        if (seqGt(ack, flow.sndUna) && seqLeq(ack, flow.sndNxt)) flow.sndUna = ack;
+      }
+    } else {
+      const binding = this.table.findBinding(packet, ports);
+      if (binding === null) return false;
+      // A port that is only bound leaves room for a listener of the kernel-style TCP (SO_REUSEADDR), and for its connections.
+      if (!binding.listening && this.ports.bindings.some(binding.port, listensInKernel)) return false;
+      if (this.kernel.connections + this.kernel.timeWaits > 0 && this.kernel.owns(packet, ports)) return false;
+      app = binding.app;
+    }
+    this.counters.InDelivered++;
+    app.deliver(packet);
+    return true;
+  }
+
+  icmpError(error: IcmpError): boolean | null {
+    const ports = error.view.getInt32(error.offset);
+    const flow = this.table.flowAt(
+      error.src0, error.src1, error.src2, error.src3, error.dst0, error.dst1, error.dst2, error.dst3, ports,
+    );
+    if (flow === null) return null;
+    const seq = error.view.getInt32(error.offset + TCP_SEQ) as Seq;
+    // RFC 5927: only what is in flight can be complained of.
+    if (!flow.sent || !seqGeq(seq, flow.sndUna) || !seqLt(seq, flow.sndNxt)) {
+      this.counters.IcmpErrorsIgnored++;
+      return false;
+    }
+    this.counters.IcmpErrors++;
+    if (error.mtu === 0) flow.app.deliverError(error);
+    return true;
+  }
+
+  pathMtuChanged(r0: number, r1: number, r2: number, r3: number): void {
+    for (const app of this.applications) {
+      let told = false;
+      app.forEachFlow((flow) => {
+        const ip = flow.ip;
+        if (told || ip.r3 !== r3 || ip.r2 !== r2 || ip.r1 !== r1 || ip.r0 !== r0 || this.ip.route(ip) < 0) return;
+        told = true;
+        app.tellPathMtu(ip);
+      });
+    }
+  }
+
+  // ------------------------------------------------------------------------------ life, death
+
+  /** Takes an application in. Its window lies in the stack's memory, at `window.base`, and is clear. */
+  attach(window: Window, credentials: Credentials, name: string, privileged: boolean, port: ApplicationPort): Application {
+    const app = new Application(this, this.#nextId++, window, credentials, name, privileged, this.#options.maxFlows, port);
+    this.applications.add(app);
+    this.counters.Attached++;
+    return app;
+  }
+
+  /** The application has gone, properly or not: nothing of it stays, its peers are told by RST. */
+  detach(app: Application, reason: string): void {
+    if (app.gone) return;
+    this.turn.enter();
+    app.clear();
+    this.applications.delete(app);
+    this.counters.Detached++;
+    this.#leaving.push({ app, reason });
+    this.turn.leave();
+  }
+
+  /** Throws an application out that has broken its own channel. */
+  expel(app: Application, reason: string): void {
+    if (app.gone) return;
+    this.counters.Expelled++;
+    this.detach(app, reason);
+  }
+
+  /** All applications are thrown out: the stack closes. */
+  close(reason: string): void {
+    for (const app of [...this.applications]) this.detach(app, reason);
+  }
+
+  /** Applications that have gone, and whose windows still wait for the link to be done with them. */
+  get leaving(): number {
+    return this.#leaving.length;
+  }
+
+  /** RST for a connection whose application is no more, with the last numbers that it used (RFC 9293 3.10.5). */
+  resetFlow(flow: AppFlow): void {
+    if (!flow.sent || flow.reset) return;
+    const tx = this.ip.tx;
+    if (!tx.ready) this.flush();
+    if (this.ip.route(flow.ip) < 0) return;
+    const at = this.ip.begin(flow.ip, TCP_HEADER);
+    if (at < 0) return;
+    const view = this.memory.view;
+    view.setUint16(at + TCP_SRC_PORT, flow.ports >>> 16);
+    view.setUint16(at + TCP_DST_PORT, flow.ports & 0xffff);
+    view.setInt32(at + TCP_SEQ, flow.sndNxt);
+    view.setInt32(at + TCP_ACK, flow.acked ? flow.rcvNxt : 0);
+    view.setUint8(at + TCP_DATA_OFFSET, (TCP_HEADER >> 2) << 4);
+    view.setUint8(at + TCP_FLAGS, flow.acked ? RST | ACK : RST);
+    view.setUint16(at + TCP_WINDOW, 0);
+    view.setUint16(at + TCP_URGENT, 0);
+    if (this.ip.end(flow.ip, TCP_CHECKSUM, GSO_NONE, 0) === 0) this.counters.OutResets++;
+  }
+
+  /** CALL_HANDOVER: a closing connection goes over to the kernel-style TCP. */
+  takeOver(_app: Application, _handle: number, _length: number): number {
+    return -EINVAL;
+  }
+
+  // ------------------------------------------------------------------------------------ ports
+
+  /** Binds on behalf of an application: the same table as the kernel-style TCP's. Returns the port. */
+  bind(binding: Binding, port: number): number {
+    return this.ports.bind(binding, port);
+  }
+
+  /** Whether the kernel-style TCP has this flow. */
+  isKernelFlow(flow: IpFlow, ports: number): boolean {
+    return this.kernel.hasFlow(flow, ports >>> 16, ports & 0xffff);
+  }
+
+  socketCalls(app: Application): SocketCalls | null {
+    return this.#options.socketCalls(app);
+  }
+
+  // ------------------------------------------------------------------------------------ turns
+
+  /** The application has rung: handles what it wants sent. */
+  serve(app: Application): void {
+    if (app.gone) return;
+    this.turn.enter();
+    const more = app.drain();
+    this.turn.leave();
+    if (!app.gone && (more || !app.stalled && app.sleep())) app.port.again();
+  }
+
+  /** The application is to be looked after at the end of the turn. */
+  touch(app: Application): void {
+    app.touched = true;
+    this.#touched.push(app);
+  }
+
+  /** The end of a turn, or of a part of it: what was written is shown, doorbells are rung. `sent`: nothing is queued any more. */
+  finish(sent: boolean): void {
+    const touched = this.#touched;
+    let kept = 0;
+    for (let i = 0; i < touched.length; i++) {
+      const app = touched[i]!;
+      app.finish(sent);
+      if (!app.gone && (!sent || app.late)) touched[kept++] = app;
+      else app.touched = false;
+    }
+    touched.length = kept;
+    if (kept > 0) this.#options.later();
+    if (sent && this.#leaving.length > 0) {
+      const leaving = this.#leaving;
+      this.#leaving = [];
+      for (const { app, reason } of leaving) app.port.release(reason);
+    }
+  }
+
+  /** The link takes packets again. */
+  writable(): void {
+    for (const app of this.applications) if (app.stalled) this.serve(app);
+  }
+
+  violated(app: Application, reason: number, count: number): void {
+    this.counters.Violations += count;
+    this.onviolation?.(app, reason, count);
+  }
+}

@@ -1,0 +1,149 @@
+/**
+ * TCPU: TCP as a library in the application (section 3 of the report). What a `Stack` is to the stack
+ * process, this is to an application: turns, the alarm, sockets. Where segments come from and go to is
+ * the business of what it stands on: TCPK through a channel (channel-tcpu.ts), or UDP (udp-tcpu.ts).
+ *
+ *     segments ─ begin ─ segment() … segment() ─ end ─┐
+ *     a call   ─ enter ───────────────────────── leave ┼─ tcp.drain ─ flush
+ *     deadline ─ enter ─ tcp.advance ─────────── leave ┘
+ */
+
+import type { PacketMemory } from '../buffer/packet-memory.ts';
+import type { Alarm, Clock } from '../clock.ts';
+import { ENETDOWN, EPROTONOSUPPORT } from '../errno.ts';
+import type { LocalPorts } from '../home/local-ports.ts';
+import type { TcpHost } from '../home/tcp-host.ts';
+import { tcpSocket } from '../home/tcp-socket.ts';
+import type { IpPacket } from '../ip/packet.ts';
+import type { IpLayer, Turn } from '../ip/transport.ts';
+import type { Random } from '../random.ts';
+import { IPPROTO_TCP, SOCK_STREAM } from '../socket.ts';
+import type { BsdSocket, SocketProvider } from '../socket.ts';
+import { createCongestionControl, congestionNames } from '../tcp/congestion/congestion-control.ts';
+import type { TcpOptions } from '../tcp/config.ts';
+import { createTcpuTcp } from './tcpu-tcp.ts';
+
+/** As in lib/stack.ts: 0 can mean 'never' in TCP's fields. */
+const MS_EPOCH = 1_000_000;
+
+export interface TcpuOptions {
+  ip: IpLayer;
+  memory: PacketMemory;
+  ports: LocalPorts;
+  clock: Clock;
+  random: Random;
+  tcp?: TcpOptions;
+  sndbufMost: number;
+  rcvbufMost: number;
+  /** Hands what was built to the channel. */
+  flush: () => void;
+  /** Open sockets keep the process alive. */
+  refs: { ref(): void; unref(): void };
+}
+
+export class Tcpu implements Turn, SocketProvider {
+  readonly clock: Clock;
+  readonly tcp: TcpHost;
+  readonly #flush: () => void;
+  readonly #alarm: Alarm;
+  #wakeUs = Infinity;
+  #depth = 0;
+  #closed = false;
+  /** Time of this turn, µs of the clock. */
+  nowUs = 0;
+
+  constructor(options: TcpuOptions) {
+    this.clock = options.clock;
+    this.#flush = options.flush;
+    this.#alarm = options.clock.alarm(() => this.#onAlarm());
+    this.tcp = createTcpuTcp({
+      ip: options.ip, memory: options.memory, ports: options.ports, random: options.random, turn: this, tcp: options.tcp,
+      sndbufMost: options.sndbufMost, rcvbufMost: options.rcvbufMost, flush: options.flush, refs: options.refs,
+      wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
+    });
+    if (createCongestionControl(this.tcp.config.congestion) === undefined) {
+      throw new RangeError(`there is no congestion control '${this.tcp.config.congestion}'; there are ${congestionNames().join(', ')}`);
+    }
+    this.#setNow();
+    this.tcp.advance();
+  }
+
+  // ------------------------------------------------------------------------------------- turns
+
+  /** Segments have arrived, in `slab`; they are to be handed in between `begin()` and `end()`. */
+  begin(slab: Uint8Array): void {
+    this.enter();
+    const lent = this.tcp.lent;
+    lent.slab = slab;
+    lent.count = 0;
+    lent.open = true;
+  }
+
+  segment(packet: IpPacket): void {
+    this.tcp.input(packet);
+  }
+
+  /** The input is drained: the application hears of it, and what it leaves is put away; ACKs and data go out. */
+  end(): void {
+    this.#setNow();
+    this.tcp.drain();
+    this.tcp.lent.open = false;
+    this.leave();
+  }
+
+  enter(): void {
+    if (this.#depth++ === 0) this.#setNow();
+  }
+
+  leave(): void {
+    if (this.#depth === 1) {
+      this.tcp.drain();
+      this.#flush();
+    }
+    this.#depth--;
+  }
+
+  #setNow(): void {
+    const nowUs = this.clock.nowUs();
+    this.nowUs = nowUs;
+    this.tcp.nowUs = nowUs | 0;
+    this.tcp.nowMs = (Math.floor(nowUs / 1000) + MS_EPOCH) | 0;
+  }
+
+  #wakeAtMs(atMs: number): void {
+    const delta = Math.max((atMs - this.tcp.nowMs) | 0, 0);
+    const atUs = (Math.floor(this.nowUs / 1000) + delta) * 1000;
+    if (atUs >= this.#wakeUs || this.#closed) return;
+    this.#wakeUs = atUs;
+    this.#alarm.set(atUs);
+  }
+
+  #onAlarm(): void {
+    if (this.#closed) return;
+    this.#wakeUs = Infinity;
+    this.enter();
+    this.tcp.advance();
+    this.leave();
+    const next = this.tcp.nextIn();
+    if (next >= 0) this.#wakeAtMs((this.tcp.nowMs + next) | 0);
+  }
+
+  // ----------------------------------------------------------------------------------- sockets
+
+  /** As `Stack.socket`. */
+  socket(domain: number, type: number = SOCK_STREAM, protocol = 0): BsdSocket | number {
+    if (this.#closed) return -ENETDOWN;
+    if (type !== SOCK_STREAM || (protocol !== 0 && protocol !== IPPROTO_TCP)) return -EPROTONOSUPPORT;
+    return tcpSocket(this.tcp, domain);
+  }
+
+  /** Ends every connection with `errno` for its user, and by RST for its peer as far as the channel carries it. */
+  abort(errno: number): void {
+    if (this.#closed) return;
+    this.enter();
+    this.tcp.abortAll(errno);
+    this.leave();
+    this.#closed = true;
+    this.#alarm.clear();
+  }
+}
