@@ -3,7 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, fstatSync, ftruncateSync, lstatSync, mkdtempSync, openSync, readdirSync,
+import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, mkdtempSync, openSync, readdirSync,
   readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,6 +20,7 @@ import { BELLS, DEAF, ECHO, EXIT, KILL, MAP, SIGNALS, SILENCE } from './native-p
 const ENOENT = 2;
 const EEXIST = 17;
 const ENAMETOOLONG = 36;
+const O_CLOEXEC = 0o2000000;
 const PAGE = 4096;
 
 const native = loadChannelNative();
@@ -34,6 +35,9 @@ const freshPath = () => join(folder, `${paths++}.sock`);
 const turn = () => new Promise<void>((resolve) => { setImmediate(resolve); });
 const descriptors = () => readdirSync('/proc/self/fd').length;
 const mapped = (name: string) => readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => line.includes(name)).length;
+
+/** `O_…` bits of a descriptor and its file description (proc_pid_fdinfo(5)). */
+const flags = (fd: number) => parseInt(/flags:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))![1]!, 8);
 
 /** Turns of the event loop, as many as it takes; the test's timeout is the limit. */
 async function until(condition: () => boolean): Promise<void> {
@@ -121,7 +125,8 @@ t.test('a file over a part of an arena', async (t) => {
   bytes[8 * PAGE + 1] = 10;
   t.equal(map[1], 9, 'the file is let go');
 
-  const invalid = (offset: number, length: number) => [native.arenaMap(arena, offset, length, fd), native.arenaUnmap(arena, offset, length)];
+  const invalid = (offset: number, length: number) =>
+    [native.arenaMap(arena, offset, length, fd), native.arenaUnmap(arena, offset, length)];
   for (const [offset, length] of [[1, PAGE], [0, 100], [0, 0], [1 << 20, PAGE], [(1 << 20) - PAGE, 2 * PAGE], [-PAGE, PAGE],
     [2 ** 53, PAGE], [0, 2 ** 53], [0.5, PAGE]] as const) {
     t.strictSame(invalid(offset, length), [-EINVAL, -EINVAL], `${offset}, ${length}`);
@@ -265,12 +270,11 @@ t.test('a hostile process cannot make a doorbell block', { timeout: 30_000 }, as
   const fds = new Int32Array(9);
   native.unixReceive(b, new Uint8Array(8), fds);
   const other = fds[1]!;
-  // A child with it as standard input: libuv clears O_NONBLOCK, of the description that both share.
-  spawnSync('true', { stdio: [bell, 'ignore', 'ignore'] });
-  t.notOk(parseInt(/flags:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${bell}`, 'utf8'))![1]!, 8) & 0o4000);
-
   let calls = 0;
   const watches = [bell, other].map((fd) => native.watch(fd, true, () => calls++));
+  // A child with it as standard input: libuv clears O_NONBLOCK there, of the description that all share.
+  spawnSync('true', { stdio: [bell, 'ignore', 'ignore'] });
+  t.notOk(flags(bell) & constants.O_NONBLOCK);
   native.eventfdWrite(bell);
   await until(() => calls > 0);
   await turn();
@@ -280,6 +284,7 @@ t.test('a hostile process cannot make a doorbell block', { timeout: 30_000 }, as
   most[0] = 0xfe;
   for (const watch of watches) native.unwatch(watch);
   writeSync(bell, most);
+  t.notOk(flags(bell) & constants.O_NONBLOCK);
   t.equal(native.eventfdWrite(bell), 0, 'full: it rings');
   const rung = readable(bell, true);
   await rung;
@@ -364,8 +369,10 @@ t.test('unixListen: at no moment is the path more open than asked', { timeout: 3
     rmSync(path, { force: true });
   }
   Atomics.store(control, 0, 1);
+  const exit = once(worker, 'exit');
   const [modes] = await once(worker, 'message') as [number[]];
   t.strictSame(modes, [0o600]);
+  await exit;
 });
 
 t.test('messages and descriptors', async (t) => {
@@ -402,7 +409,7 @@ t.test('messages and descriptors', async (t) => {
   t.equal(new Set(fds.subarray(1)).size, 8);
   for (const fd of fds.subarray(1)) {
     t.equal(fstatSync(fd).ino, fstatSync(file).ino);
-    t.ok(parseInt(/flags:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))![1]!, 8) & 0o2000000, 'close-on-exec');
+    t.ok(flags(fd) & O_CLOEXEC, 'close-on-exec');
     native.closeFd(fd);
   }
   t.equal(descriptors(), before);
@@ -447,7 +454,9 @@ t.test('unixCall: time, the end, wrong arguments', async (t) => {
   t.equal(native.unixCall(a, words, 8, 1000), -EMSGSIZE);
   while (send(a, [1, 2]) > 0);
   t.equal(native.unixCall(a, words, 8, 10), -ETIMEDOUT, 'no room to ask');
-  for (const [bytes, ms] of [[0, 1], [257, 1], [-1, 1], [8, -1], [NaN, 1]] as const) t.equal(native.unixCall(a, words, bytes, ms), -EINVAL);
+  for (const [bytes, ms] of [[0, 1], [257, 1], [-1, 1], [8, -1], [NaN, 1]] as const) {
+    t.equal(native.unixCall(a, words, bytes, ms), -EINVAL);
+  }
   native.closeFd(b);
   t.equal(native.unixCall(a, words, 8, 1000), 0);
   t.equal(native.unixCall(a, words, 8, 1000), 0);
@@ -587,9 +596,11 @@ t.test('worker threads', { timeout: 60_000 }, async (t) => {
 
   const thrower = start('native.watch(bell, true, () => { throw new Error("from the callback"); });');
   const failed = once(thrower, 'error');
+  const failedExit = new Promise((resolve) => { thrower.once('exit', resolve); });
   await once(thrower, 'message');
   native.eventfdWrite(bell);
   t.match((await failed)[0], { message: 'from the callback' });
+  await failedExit;
 
   for (let i = 0; i < 15; i++) {
     const worker = start(i % 3 === 0 ? 'native.watch(bell, true, () => process.exit());'
