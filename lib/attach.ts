@@ -6,9 +6,13 @@
  */
 
 import { EventEmitter } from 'node:events';
+import { basename } from 'node:path';
 import type { Channel } from './channel/channel.ts';
+import { defaultSocketPath } from './channel/control.ts';
+import { openProcessChannel } from './channel/process-channel.ts';
 import { DEFAULT_WINDOW, windowFault } from './channel/window.ts';
 import type { WindowSizes } from './channel/window.ts';
+import { SystemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { ECONNABORTED } from './errno.ts';
 import { createNet } from './net/net.ts';
@@ -24,7 +28,7 @@ import { ChannelTcpu } from './tcpu/channel-tcpu.ts';
 export interface AttachOptions {
   /** A stack in this thread instead of another process. */
   stack?: Stack;
-  /** Path of the stack's control socket. */
+  /** Path of the stack's control socket. Default `$XDG_RUNTIME_DIR/tcpu.sock`, or `/run/tcpu.sock`. */
   socket?: string;
   /** Whose TCP `net` and `socket()` use: one of this application's own (default), or the stack's. */
   tcp?: 'tcpu' | 'kernel';
@@ -53,6 +57,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   readonly tcpu: ChannelTcpu;
   /** `node:net` on the chosen TCP. */
   readonly net: Net;
+  readonly clock: Clock;
   readonly #provider: SocketProvider;
   #refs = 0;
   #closed = false;
@@ -60,6 +65,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   constructor(channel: Channel, clock: Clock, options: AttachOptions) {
     super();
     this.channel = channel;
+    this.clock = clock;
     this.tcpu = new ChannelTcpu({
       channel, clock, random: options.random ?? new SystemRandom(), tcp: options.options,
       refs: { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) },
@@ -120,5 +126,17 @@ export function attach(options: AttachOptions): Promise<Attachment> {
     const { stack } = options;
     return Promise.resolve(new Attachment(stack.attach({ name: options.name, sizes }), options.clock ?? stack.clock, options));
   }
-  throw new RangeError('attach needs a stack; give socket: the path of its control socket');
+  return attachProcess(options, sizes);
+}
+
+async function attachProcess(options: AttachOptions, sizes: WindowSizes): Promise<Attachment> {
+  const clock = options.clock ?? new SystemClock();
+  const channel = await openProcessChannel({
+    path: options.socket ?? defaultSocketPath(), name: options.name ?? programName(), sizes, nowUs: () => clock.nowUs(),
+  });
+  return new Attachment(channel, clock, options);
+}
+
+function programName(): string {
+  return basename(process.argv[1] ?? process.argv[0] ?? '');
 }

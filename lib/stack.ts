@@ -44,6 +44,7 @@ import { tcpInfo } from './tcp/info.ts';
 import { STATE_NAMES } from './tcp/states.ts';
 import { createCongestionControl, congestionNames } from './tcp/congestion/congestion-control.ts';
 import type { Application, SocketCalls } from './tcpk/application.ts';
+import { AttachServer } from './tcpk/attach-server.ts';
 import { LocalChannel } from './tcpk/local-channel.ts';
 import { Tcpk } from './tcpk/tcpk.ts';
 import { WindowSpace } from './tcpk/window-space.ts';
@@ -100,6 +101,16 @@ export interface ApplicationOptions {
   shared?: boolean;
   /** Connections of one application. Default 65536. */
   maxFlows?: number;
+}
+
+/** Where applications of other processes attach. */
+export interface ListenForApplications {
+  /** Path of the control socket. */
+  path: string;
+  /** Its permission bits. Default 0o600. */
+  mode?: number;
+  /** Lets every application bind to ports below 1024, not only those of root. Default false. */
+  allowPrivilegedPorts?: boolean;
 }
 
 /** One connection, or one listener, as `connections()` lists them. */
@@ -350,6 +361,21 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     return new LocalChannel({
       tcpk: this.tcpk, space: this.windows, clock: this.clock, info: this.channelInfo(0), sizes: options.sizes, name: options.name ?? '',
       credentials: { pid: 0, uid: 0, gid: 0 }, privileged: true, onreport: () => undefined,
+    });
+  }
+
+  /**
+   * Lets applications of other processes attach, through a Unix socket at `path`.
+   *
+   * @throws RangeError when the stack was not created for applications; AttachServerError when the path cannot be had
+   */
+  listen(options: ListenForApplications): AttachServer {
+    if (this.tcpk === null || this.windows === null) {
+      throw new RangeError('this stack takes no applications; create it with applications: true');
+    }
+    return new AttachServer({
+      ...options, tcpk: this.tcpk, space: this.windows, clock: this.clock, info: () => this.channelInfo(0),
+      onquery: () => Promise.resolve(null), onreport: () => undefined,
     });
   }
 

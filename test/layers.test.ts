@@ -19,7 +19,7 @@ const vocabulary = new Set(['socket.ts', 'errno.ts', 'clock.ts', 'random.ts']);
 const composition = new Set(['stack.ts', 'attach.ts', 'index.ts']);
 /** Libraries outside of Node that lib/ uses, and who may. */
 const libraries: Record<string, string[]> = {
-  debug: ['link', 'net', 'services', 'cli', 'stack.ts'],
+  debug: ['link', 'net', 'tcpk', 'services', 'cli', 'stack.ts'],
   commander: ['cli'],
   'ip-num': ['ip', 'link', 'cli', 'services', 'net'],
 };

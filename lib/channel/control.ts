@@ -1,0 +1,81 @@
+/**
+ * The control socket (Unix, SOCK_SEQPACKET): how an application gets its channel, and what crosses besides
+ * the rings. The first message is a JSON text that says what is wanted; the answer is another.
+ *
+ *     application                                stack
+ *     { tcpu: 1, name, sizes }            →
+ *                                         ←      { mtu, features, addresses, … } and three descriptors: the
+ *                                                window (memfd), the application's bell, the stack's bell
+ *     words of a call                     →
+ *                                         ←      words of its result
+ *     REPORT, id, more; JSON text         →      (answer to TO_APP_REPORT)
+ *
+ *     { tcpu: 1, query: 'connections' }   →
+ *                                         ←      chunks of a JSON text, then the end of the stream
+ *
+ * Who is on the other side is read from the socket (SO_PEERCRED), not from what it says.
+ */
+
+import { randomUUID } from 'node:crypto';
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+import type { WindowSizes } from './window.ts';
+
+/** Version of all that crosses: rings, records, calls. Both sides must have the same. */
+export const CONTROL_VERSION = 1;
+/** Longest message, bytes. */
+export const CONTROL_BYTES = 64 << 10;
+/** First word of a message that is no call. */
+export const CONTROL_REPORT = -1;
+/** Bytes before the text of a report: three words. */
+export const REPORT_HEADER = 12;
+
+/** What one can ask a stack without attaching. */
+export type ControlQuery = 'connections' | 'counters';
+
+export interface ControlHello {
+  tcpu: number;
+  name?: string;
+  sizes?: WindowSizes;
+  query?: ControlQuery;
+}
+
+export interface ControlWelcome {
+  mtu: number;
+  features: number;
+  addresses: string[];
+  name: string;
+  pid: number;
+  /** The stack's clock shows 0 at this time of the machine's monotonic clock, µs. */
+  clockZeroUs: number;
+  sizes: WindowSizes;
+  /** Names the thread that the stack runs in. */
+  thread: string;
+}
+
+export interface ControlError {
+  error: string;
+  code: string;
+}
+
+/** A name for this thread that no other has: whoever called into a stack of the same thread would wait for himself. */
+export const thisThread: string = randomUUID();
+
+/** What the machine's monotonic clock shows when a clock that shows `nowUs` now shows 0, µs. */
+export function clockZeroUs(nowUs: number): number {
+  return Number(process.hrtime.bigint() / 1000n) - nowUs;
+}
+
+/** Where a stack listens unless told otherwise: in `$XDG_RUNTIME_DIR`, else in `/run`. */
+export function defaultSocketPath(): string {
+  const folder = process.env['XDG_RUNTIME_DIR'];
+  if (folder !== undefined && folder !== '') {
+    try {
+      accessSync(folder, constants.W_OK | constants.X_OK);
+      return join(folder, 'tcpu.sock');
+    } catch {
+      // Not for us.
+    }
+  }
+  return '/run/tcpu.sock';
+}
