@@ -14,7 +14,6 @@ import { DEFAULT_WINDOW, windowFault } from './channel/window.ts';
 import type { WindowSizes } from './channel/window.ts';
 import { SystemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
-import { ECONNABORTED } from './errno.ts';
 import { createNet } from './net/net.ts';
 import type { Net } from './net/net.ts';
 import { SystemRandom } from './random.ts';
@@ -59,6 +58,8 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   readonly net: Net;
   readonly clock: Clock;
   readonly #provider: SocketProvider;
+  /** A process that ends closes its sockets. */
+  readonly #onExit = (): void => this.#close(true);
   #refs = 0;
   #closed = false;
 
@@ -79,6 +80,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     this.#provider = this.tcpu.tcpu;
     this.net = createNet(this);
     channel.unref();
+    process.on('exit', this.#onExit);
   }
 
   /** A low-level socket of the chosen TCP; see `Stack.socket`. */
@@ -96,16 +98,26 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   #down(reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
+    process.removeListener('exit', this.#onExit);
     this.emit('down', reason);
     this.emit('close');
   }
 
-  close(): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    this.tcpu.close(ECONNABORTED);
-    this.#closed = true;
-    this.emit('close');
+  /**
+   * Lets go of the stack. Connections are closed; what is left to do for them (data to be acknowledged, FIN,
+   * TIME-WAIT) the stack takes over. With `graceful: false` they are reset. Closing twice is fine.
+   */
+  close(options: { graceful?: boolean } = {}): Promise<void> {
+    this.#close(options.graceful ?? true);
     return Promise.resolve();
+  }
+
+  #close(graceful: boolean): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    process.removeListener('exit', this.#onExit);
+    this.tcpu.close(graceful);
+    this.emit('close');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -34,9 +34,11 @@ export const CALL_UNBIND = 3;
 export const CALL_CONNECT = 4;
 
 /**
- * A connection that is closing goes over to the kernel-style TCP with its flow, which the application has
- * no more then. The TCB (lib/tcp/handover.ts) is in the call area.
- * in  1 handle, 2 bytes in the call area
+ * A connection that is closing, or in TIME-WAIT, goes over to the kernel-style TCP with its flow, which the
+ * application has no more then. What is left of it (lib/tcp/handover.ts) is in the call area, in several calls
+ * when it is too long for that.
+ * in  1 handle, 2 bytes in the call area, 3 whether more follow
+ * -EBADF (no such flow), -EINVAL (no such record), -EMFILE, -ENOBUFS
  */
 export const CALL_HANDOVER = 5;
 

@@ -17,7 +17,7 @@ import {
   ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE, ICMP_VERSION, OPEN_LENGTH, OPEN_LOCAL,
   OPEN_PORTS, OPEN_REMOTE, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REPORT_ID, SEG_CSUM_OK, SEG_DATA, SEG_DST,
   SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT, TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED,
-  TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
+  REPORT_WHAT, TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
 } from '../channel/records.ts';
 import { RECORD_TYPE, RingReader, RingWriter } from '../channel/ring.ts';
 import { APP_SLEEPS, RX_HEAD, RX_TAIL, STACK_SLEEPS, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
@@ -53,7 +53,11 @@ const VIOLATION_COST = 8;
 /** A part of the receive ring (size >> this) is kept for what must not be lost: events, news of path MTUs. */
 const RESERVE_SHIFT = 4;
 
+/** Longest record of a connection that goes over, bytes: its send buffer, and some. */
+const MAX_HANDOVER = 16 << 20;
+
 const SEGMENT_HEADER = SEG_DATA * 4;
+const EMPTY = new Uint8Array(0);
 
 export class ApplicationCounters {
   /** Segments and payload bytes from the application that were sent. */
@@ -75,6 +79,8 @@ export class ApplicationCounters {
 /** A server for the calls of classic applications: sockets that live in the stack. */
 export interface SocketCalls {
   call(words: Int32Array, count: number): number;
+  /** Visits the open sockets, for listings. */
+  forEach(visit: (number: number, socket: object) => void): void;
   close(): void;
 }
 
@@ -114,6 +120,9 @@ export class Application {
   #violated = 0;
   #violation = 0;
   #sockets: SocketCalls | null = null;
+  /** The beginning of a record that is being handed over; connections that were. */
+  #handover: Uint8Array = EMPTY;
+  #handedOver = 0;
   /** In Tcpk's list of those to look after at the end of the turn. */
   touched = false;
   /** The link took no more while records were left. */
@@ -211,11 +220,12 @@ export class Application {
     this.#commit();
   }
 
-  /** Asks for a report. Returns false when the ring is full: an application that does not even listen. */
-  askReport(id: number): boolean {
-    const w = this.#rx.reserve(TO_APP_REPORT, (REPORT_ID + 1) * 4);
+  /** Asks for a report (`REPORT_…` bits). Returns false when the ring is full: an application that does not even listen. */
+  askReport(id: number, what: number): boolean {
+    const w = this.#rx.reserve(TO_APP_REPORT, (REPORT_WHAT + 1) * 4);
     if (w < 0) return false;
     this.window.words[w + REPORT_ID] = id;
+    this.window.words[w + REPORT_WHAT] = what;
     this.#commit();
     return true;
   }
@@ -430,6 +440,11 @@ export class Application {
     this.tcpk.table.removeFlow(flow);
   }
 
+  /** Visits its sockets in the stack: those that it uses as a classic application. */
+  forEachSocket(visit: (socket: object) => void): void {
+    this.#sockets?.forEach((_number, socket) => visit(socket));
+  }
+
   forEachFlow(visit: (flow: AppFlow) => void): void {
     for (const flow of this.#flows) if (flow != null) visit(flow);
   }
@@ -474,7 +489,7 @@ export class Application {
       case CALL_LISTEN: return this.#listen(words);
       case CALL_UNBIND: return this.#unbind(words[1]!);
       case CALL_CONNECT: return this.#connect(words);
-      case CALL_HANDOVER: return this.tcpk.takeOver(this, words[1]!, words[2]!);
+      case CALL_HANDOVER: return this.#handOver(words[1]!, words[2]!, words[3] !== 0);
     }
     return -EINVAL;
   }
@@ -533,6 +548,28 @@ export class Application {
     this.tcpk.table.removeBinding(binding);
     this.tcpk.ports.unbind(binding, binding.port);
     return 0;
+  }
+
+  /** Collects the record of a connection that goes over to the kernel-style TCP. */
+  #handOver(handle: number, bytes: number, more: boolean): number {
+    const { window } = this;
+    const before = this.#handover.length;
+    if (bytes < 0 || bytes > window.sizes.call || before + bytes > MAX_HANDOVER) {
+      this.#handover = EMPTY;
+      return -EINVAL;
+    }
+    // Also so that it does not change any more.
+    const record = new Uint8Array(before + bytes);
+    record.set(this.#handover);
+    record.set(window.bytes.subarray(window.call, window.call + bytes), before);
+    this.#handover = more ? record : EMPTY;
+    if (more) return 0;
+    const flow = this.flow(handle);
+    if (flow === null) return -EBADF;
+    if (this.#handedOver >= this.#maxFlows) return -EMFILE;
+    const result = this.tcpk.takeOver(flow, record);
+    if (result === 0) this.#handedOver++;
+    return result;
   }
 
   #connect(words: Int32Array): number {

@@ -10,7 +10,7 @@ import { chmodSync, unlinkSync } from 'node:fs';
 import createDebug from 'debug';
 import { CALL_WORDS } from '../channel/channel.ts';
 import type { ChannelInfo } from '../channel/channel.ts';
-import { CONTROL_BYTES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, thisThread } from '../channel/control.ts';
+import { CONTROL_BYTES, CONTROL_QUERIES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, thisThread } from '../channel/control.ts';
 import type { ControlHello, ControlQuery } from '../channel/control.ts';
 import type { NativeChannel } from '../channel/native.ts';
 import { DEFAULT_WINDOW, Window, windowFault, windowLength } from '../channel/window.ts';
@@ -329,7 +329,7 @@ class Connection {
   // ------------------------------------------------------------------------------------ queries
 
   #query(kind: ControlQuery): void {
-    if (kind !== 'connections' && kind !== 'counters') {
+    if (!CONTROL_QUERIES.includes(kind)) {
       this.#refuse(`there is no query '${String(kind)}'`, 'EINVAL');
       return;
     }

@@ -7,7 +7,7 @@
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { GSO_NONE } from '../buffer/transmit-queue.ts';
 import type { Window } from '../channel/window.ts';
-import { EINVAL } from '../errno.ts';
+import { EINVAL, ENOBUFS } from '../errno.ts';
 import type { PortUser } from '../home/local-ports.ts';
 import type { TcpHost } from '../home/tcp-host.ts';
 import { IpFlow } from '../ip/flow.ts';
@@ -15,6 +15,7 @@ import type { Ip } from '../ip/ip.ts';
 import type { IcmpError, IpPacket } from '../ip/packet.ts';
 import type { TcpPortTable, Turn } from '../ip/transport.ts';
 import type { KernelPorts } from '../kernel/kernel-ports.ts';
+import { HANDOVER_TCB, HANDOVER_TIME_WAIT, handoverKind, readTcb, readTimeWait } from '../tcp/handover.ts';
 import { seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import {
@@ -223,9 +224,37 @@ export class Tcpk implements TcpPortTable {
     if (this.ip.end(flow.ip, TCP_CHECKSUM, GSO_NONE, 0) === 0) this.counters.OutResets++;
   }
 
-  /** CALL_HANDOVER: a closing connection goes over to the kernel-style TCP. */
-  takeOver(_app: Application, _handle: number, _length: number): number {
-    return -EINVAL;
+  /**
+   * A connection that its application leaves behind closing, or in TIME-WAIT, goes over to the kernel-style TCP,
+   * with its flow. `record`: lib/tcp/handover.ts. Returns 0 or a negative errno; then nothing has changed.
+   */
+  takeOver(flow: AppFlow, record: Uint8Array): number {
+    const { kernel } = this;
+    const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
+    const { ip, ports } = flow;
+    if (this.ip.route(ip) < 0) return -EINVAL;
+    const local = ports >>> 16;
+    const remote = ports & 0xffff;
+    switch (handoverKind(view, 0, record.length)) {
+      case HANDOVER_TCB: {
+        const tcb = readTcb(kernel, ip, local, remote, view, 0, record.length);
+        if (tcb === null) return -EINVAL;
+        flow.app.dropFlow(flow);
+        if (!kernel.adopt(tcb)) return -ENOBUFS;
+        break;
+      }
+      case HANDOVER_TIME_WAIT: {
+        const state = readTimeWait(kernel, view, 0, record.length);
+        if (state === null) return -EINVAL;
+        flow.app.dropFlow(flow);
+        if (!kernel.adoptTimeWait(ip, local, remote, state)) return -ENOBUFS;
+        break;
+      }
+      default:
+        return -EINVAL;
+    }
+    this.counters.TakenOver++;
+    return 0;
   }
 
   // ------------------------------------------------------------------------------------ ports

@@ -166,6 +166,11 @@ export class ChannelPorts implements LocalPorts {
     return this.#unclosed.length > 0;
   }
 
+  /** What TCPK calls the flow at `entry` of the connection table. */
+  handleOf(entry: number): number {
+    return this.#handles[entry] ?? -1;
+  }
+
   /** The TCB of a flow that TCPK has refused, or null. */
   tcbOf(handle: number): Tcb | null {
     return this.#tcbs[handle] ?? null;

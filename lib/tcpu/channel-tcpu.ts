@@ -7,14 +7,14 @@
 import type { Channel, ChannelUser } from '../channel/channel.ts';
 import {
   EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE,
-  ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REPORT_ID, SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE,
+  ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REPORT_ID, REPORT_WHAT, SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE,
   SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT, TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED,
   TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
 } from '../channel/records.ts';
 import { RECORD_TYPE, RingReader, RingWriter } from '../channel/ring.ts';
 import { APP_SLEEPS, RX_HEAD, RX_TAIL, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
 import type { Alarm, Clock } from '../clock.ts';
-import { ENETDOWN } from '../errno.ts';
+import { ECONNABORTED, ENETDOWN } from '../errno.ts';
 import { IpPacket } from '../ip/packet.ts';
 import type { IcmpError } from '../ip/packet.ts';
 import { PacketBatch } from '../link/link.ts';
@@ -24,6 +24,7 @@ import { abortWith } from '../tcp/ending.ts';
 import { ChannelIp } from './channel-ip.ts';
 import { ChannelMemory } from './channel-memory.ts';
 import { ChannelPorts } from './channel-ports.ts';
+import { leaveBehind } from './leave.ts';
 import { Tcpu } from './tcpu.ts';
 
 /** Records in one batch; `LentPieces` has room for more. */
@@ -45,7 +46,8 @@ export interface ChannelEvents {
   event(socket: number, events: number, value: number): void;
   /** The stack has dropped what we sent. */
   violation(reason: number, count: number): void;
-  report(id: number): void;
+  /** The stack asks for a report; `what` has `REPORT_…` bits. */
+  report(id: number, what: number): void;
   gone(reason: string): void;
 }
 
@@ -199,7 +201,7 @@ export class ChannelTcpu implements ChannelUser {
         this.events?.violation(words[w + VIOLATION_REASON]!, words[w + VIOLATION_COUNT]!);
         break;
       case TO_APP_REPORT:
-        this.events?.report(words[w + REPORT_ID]!);
+        this.events?.report(words[w + REPORT_ID]!, words[w + REPORT_WHAT]!);
         break;
     }
   }
@@ -270,10 +272,15 @@ export class ChannelTcpu implements ChannelUser {
     this.events?.gone(reason);
   }
 
-  /** We go: connections that are still open are reset. */
-  close(errno: number): void {
+  /**
+   * We go. With `graceful`, connections are closed, and what is left to do for them is the stack's; what cannot go
+   * over, or all without, is reset.
+   */
+  close(graceful: boolean): void {
     if (this.#gone) return;
-    this.tcpu.abort(errno);
+    if (graceful) leaveBehind(this.tcpu, this.ports, this.#channel);
+    if (this.#gone) return;
+    this.tcpu.abort(ECONNABORTED);
     this.#gone = true;
     this.#again.clear();
     this.#channel.close();
