@@ -10,10 +10,13 @@ import { basename } from 'node:path';
 import type { Channel } from './channel/channel.ts';
 import { defaultSocketPath } from './channel/control.ts';
 import { openProcessChannel } from './channel/process-channel.ts';
+import { REPORT_CONNECTIONS, REPORT_COUNTERS, REPORT_DETAILS } from './channel/records.ts';
 import { DEFAULT_WINDOW, windowFault } from './channel/window.ts';
 import type { WindowSizes } from './channel/window.ts';
 import { SystemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
+import { connectionInfo, listConnections, listenerInfo, timeWaitInfo } from './home/connections.ts';
+import type { ConnectionInfo } from './home/connections.ts';
 import { createNet } from './net/net.ts';
 import type { Net } from './net/net.ts';
 import { SystemRandom } from './random.ts';
@@ -22,6 +25,7 @@ import type { BsdSocket, SocketProvider } from './socket.ts';
 import type { Stack } from './stack.ts';
 import type { TcpOptions } from './tcp/config.ts';
 import { VIOLATION_NAMES } from './tcpk/egress.ts';
+import type { ReportContents } from './tcpk/survey.ts';
 import { ChannelTcpu } from './tcpu/channel-tcpu.ts';
 
 export interface AttachOptions {
@@ -74,7 +78,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     this.tcpu.events = {
       event: () => undefined,
       violation: (reason, count) => this.emit('violation', VIOLATION_NAMES[reason] ?? 'unknown', count),
-      report: () => undefined,
+      report: (id, what) => this.channel.report(id, JSON.stringify(this.#report(what))),
       gone: (reason) => this.#down(reason),
     };
     this.#provider = this.tcpu.tcpu;
@@ -86,6 +90,43 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   /** A low-level socket of the chosen TCP; see `Stack.socket`. */
   socket(domain: number, type: number, protocol: number): BsdSocket | number {
     return this.#provider.socket(domain, type, protocol);
+  }
+
+  /** The stack's addresses, as CIDR. */
+  get addresses(): readonly string[] {
+    return this.channel.info.addresses;
+  }
+
+  /** Every connection and listener of this application's own TCP. */
+  connections(): ConnectionInfo[] {
+    return listConnections(this.tcpu.tcpu.tcp);
+  }
+
+  /** Counters of this application's own TCP, of its channel and its memory. */
+  counters(): Record<string, Record<string, number>> {
+    const { tcpu, counters, memory } = this.tcpu;
+    return {
+      tcp: { ...tcpu.tcp.counters },
+      channel: { ...counters },
+      memory: {
+        blocks: memory.blockCount, freeBlocks: memory.freeBlocks, exhausted: memory.exhausted, connections: tcpu.tcp.connections,
+        timeWaits: tcpu.tcp.timeWaits,
+      },
+    };
+  }
+
+  /** What the stack asks for, for whoever asks it. */
+  #report(what: number): ReportContents {
+    const report: ReportContents = {};
+    if ((what & REPORT_CONNECTIONS) !== 0) {
+      const list: ConnectionInfo[] = report.connections = [];
+      const { tcp } = this.tcpu.tcpu;
+      tcp.forEachListener((listener) => list.push(listenerInfo(listener)));
+      tcp.forEach((tcb) => list.push(connectionInfo(tcb, (what & REPORT_DETAILS) !== 0)));
+      tcp.forEachTimeWait((connection) => list.push(timeWaitInfo(connection)));
+    }
+    if ((what & REPORT_COUNTERS) !== 0) report.counters = this.counters();
+    return report;
   }
 
   #addRef(change: number): void {
@@ -108,7 +149,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
    * TIME-WAIT) the stack takes over. With `graceful: false` they are reset. Closing twice is fine.
    */
   close(options: { graceful?: boolean } = {}): Promise<void> {
-    this.#close(options.graceful ?? true);
+    this.leave(options.graceful ?? true);
     return Promise.resolve();
   }
 

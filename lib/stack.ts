@@ -13,10 +13,13 @@ import { EventEmitter } from 'node:events';
 import { PacketMemory } from './buffer/packet-memory.ts';
 import { TransmitQueue } from './buffer/transmit-queue.ts';
 import type { Channel, ChannelInfo } from './channel/channel.ts';
+import type { ControlQuery } from './channel/control.ts';
 import type { WindowSizes } from './channel/window.ts';
 import { SystemClock } from './clock.ts';
 import type { Alarm, Clock } from './clock.ts';
 import { ECONNABORTED, ENETDOWN, EPROTONOSUPPORT } from './errno.ts';
+import { listConnections } from './home/connections.ts';
+import type { ConnectionInfo } from './home/connections.ts';
 import type { TcpHost } from './home/tcp-host.ts';
 import { tcpSocket } from './home/tcp-socket.ts';
 import { parseCidr } from './ip/cidr.ts';
@@ -40,12 +43,12 @@ import { IPPROTO_TCP, IPPROTO_UDP, SOCK_STREAM } from './socket.ts';
 import type { BsdSocket, SocketProvider } from './socket.ts';
 import { tcpConfig } from './tcp/config.ts';
 import type { TcpOptions } from './tcp/config.ts';
-import { tcpInfo } from './tcp/info.ts';
-import { STATE_NAMES } from './tcp/states.ts';
 import { createCongestionControl, congestionNames } from './tcp/congestion/congestion-control.ts';
 import type { Application, SocketCalls } from './tcpk/application.ts';
 import { AttachServer } from './tcpk/attach-server.ts';
 import { LocalChannel } from './tcpk/local-channel.ts';
+import { Survey } from './tcpk/survey.ts';
+import type { ApplicationSurvey } from './tcpk/survey.ts';
 import { Tcpk } from './tcpk/tcpk.ts';
 import { WindowSpace } from './tcpk/window-space.ts';
 import { formatAddress, parseAddress } from './wire/address.ts';
@@ -113,18 +116,12 @@ export interface ListenForApplications {
   allowPrivilegedPorts?: boolean;
 }
 
-/** One connection, or one listener, as `connections()` lists them. */
-export interface ConnectionInfo {
-  protocol: 'tcp';
-  /** As RFC 9293 prints it. */
-  state: string;
-  local: { address: string; port: number };
-  /** Null for a listener. */
-  remote: { address: string; port: number } | null;
-  /** Bytes unread; bytes unacknowledged or unsent. For a listener: connections that wait, and the backlog. */
-  recvQueue: number;
-  sendQueue: number;
-  info: ReturnType<typeof tcpInfo> | null;
+export type { ConnectionInfo } from './home/connections.ts';
+
+/** Counters by layer, and of every attached application, as `tcpu stat` shows them. */
+export interface StackCounters {
+  layers: Record<string, Record<string, number>>;
+  applications: ApplicationSurvey[];
 }
 
 export interface CloseOptions {
@@ -157,6 +154,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
 
   /** TCPK: the applications. Null when none may attach. */
   readonly tcpk: Tcpk | null;
+  /** What they have open and have counted. */
+  readonly survey: Survey | null;
   /** Where their windows lie. */
   readonly windows: WindowSpace | null;
 
@@ -232,6 +231,9 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       ip: this.ip, memory: this.memory, kernel: this.tcp, ports: this.ports, turn: this, flush: () => this.#flush(), linkMtu: () => link.mtu,
       socketCalls: (app) => this.#socketCalls(app), later: () => this.#later.set(this.clock.nowUs() + LATER_US), seed: random.int32(),
       maxFlows: typeof options.applications === 'object' ? options.applications.maxFlows ?? MAX_FLOWS : MAX_FLOWS,
+    });
+    this.survey = this.tcpk === null ? null : new Survey({
+      tcpk: this.tcpk, clock: this.clock, pid: process.pid, uid: process.getuid?.() ?? 0,
     });
     this.net = createNet(this);
     this.dgram = createDgram(this.udp);
@@ -360,7 +362,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     }
     return new LocalChannel({
       tcpk: this.tcpk, space: this.windows, clock: this.clock, info: this.channelInfo(0), sizes: options.sizes, name: options.name ?? '',
-      credentials: { pid: 0, uid: 0, gid: 0 }, privileged: true, onreport: () => undefined,
+      credentials: { pid: 0, uid: 0, gid: 0 }, privileged: true,
+      onreport: (app, id, json) => this.survey!.answer(app, id, json),
     });
   }
 
@@ -375,8 +378,14 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     }
     return new AttachServer({
       ...options, tcpk: this.tcpk, space: this.windows, clock: this.clock, info: () => this.channelInfo(0),
-      onquery: () => Promise.resolve(null), onreport: () => undefined,
+      onquery: (kind) => this.#query(kind), onreport: (app, id, json) => this.survey!.answer(app, id, json),
     });
+  }
+
+  #query(kind: ControlQuery): Promise<unknown> {
+    const survey = this.survey!;
+    if (kind !== 'counters') return survey.connections(kind === 'details');
+    return survey.applications().then((applications): StackCounters => ({ layers: this.counters(), applications }));
   }
 
   /** What attached applications are told of this stack. */
@@ -391,29 +400,10 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     return null;
   }
 
-  /** Every TCP connection and listener. */
+  /** Every connection and listener of the kernel-style TCP. Those of applications: `survey`. */
   connections(): ConnectionInfo[] {
-    const list: ConnectionInfo[] = [];
     this.#setNow();
-    this.tcp.forEachListener((one) => list.push({
-      protocol: 'tcp',
-      state: 'LISTEN',
-      local: { address: formatAddress(one.b0, one.b1, one.b2, one.b3), port: one.port },
-      remote: null,
-      recvQueue: one.queue.length,
-      sendQueue: one.backlog,
-      info: null,
-    }));
-    this.tcp.forEach((tcb) => list.push({
-      protocol: 'tcp',
-      state: STATE_NAMES[tcb.state]!,
-      local: { address: formatAddress(tcb.flow.l0, tcb.flow.l1, tcb.flow.l2, tcb.flow.l3), port: tcb.localPort },
-      remote: { address: formatAddress(tcb.flow.r0, tcb.flow.r1, tcb.flow.r2, tcb.flow.r3), port: tcb.remotePort },
-      recvQueue: tcb.readable,
-      sendQueue: tcb.sndQueued,
-      info: tcpInfo(tcb),
-    }));
-    return list;
+    return listConnections(this.tcp);
   }
 
   /** Counters of every layer, under their SNMP names where they have one. */
@@ -426,6 +416,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       icmp6: { ...this.ip.icmp6 },
       tcp: { ...this.tcp.counters },
       udp: { ...this.udp.counters },
+      ...this.tcpk === null ? {} : { tcpk: { ...this.tcpk.counters, Applications: this.tcpk.applications.size } },
       link: { ...this.link.counters },
       memory: {
         blocks: memory.blockCount, freeBlocks: memory.freeBlocks, exhausted: memory.exhausted, connections: this.tcp.connections,

@@ -31,7 +31,12 @@ export const CONTROL_REPORT = -1;
 export const REPORT_HEADER = 12;
 
 /** What one can ask a stack without attaching. */
-export type ControlQuery = 'connections' | 'counters';
+export const CONTROL_QUERIES = ['connections', 'details', 'counters'] as const;
+/**
+ * `connections`: every connection and listener of every TCP; `details` with the figures of each (`OwnedConnection[]` of
+ * lib/tcpk/survey.ts). `counters`: those of all layers and applications (`StackCounters` of lib/stack.ts).
+ */
+export type ControlQuery = typeof CONTROL_QUERIES[number];
 
 export interface ControlHello {
   tcpu: number;

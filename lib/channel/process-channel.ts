@@ -109,25 +109,31 @@ export async function queryStack(path: string, query: ControlQuery): Promise<unk
   const native = loadChannelNative();
   const fd = connect(native, path);
   try {
-    let { text } = await greet(native, fd, path, { tcpu: CONTROL_VERSION, query });
+    const { text } = await greet(native, fd, path, { tcpu: CONTROL_VERSION, query });
     if (text.startsWith('{"error"')) {
       const { error, code } = JSON.parse(text) as ControlError;
       throw new AttachError(error, code, path);
     }
     const chunk = Buffer.alloc(CONTROL_BYTES);
+    // Characters may be cut by the ends of chunks.
+    const chunks = [Buffer.from(text)];
     await new Promise<void>((resolve) => {
       const watch = native.watch(fd, false, () => {
         for (;;) {
           const length = native.unixReceive(fd, chunk, null);
           if (length === -EAGAIN) return;
           if (length <= 0) break;
-          text += chunk.toString('utf8', 0, length);
+          chunks.push(Buffer.from(chunk.subarray(0, length)));
         }
         native.unwatch(watch);
         resolve();
       });
     });
-    return JSON.parse(text) as unknown;
+    try {
+      return JSON.parse(Buffer.concat(chunks).toString()) as unknown;
+    } catch {
+      throw new AttachError(`the stack at ${path} hung up`, 'ECONNRESET', path);
+    }
   } finally {
     native.closeFd(fd);
   }

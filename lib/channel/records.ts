@@ -18,7 +18,7 @@ export const TO_APP_EVENT = 4;
 export const TO_APP_VIOLATION = 5;
 /** A flow that the application opened could not be had: its handle, and the errno. */
 export const TO_APP_REFUSED = 6;
-/** The stack asks for a report (a JSON text) of the application's connections. */
+/** The stack asks for a report (a JSON text: `ReportContents`) of the application's connections and counters. */
 export const TO_APP_REPORT = 7;
 
 export const SEG_SRC = 2;
@@ -65,6 +65,12 @@ export const REFUSED_HANDLE = 2;
 export const REFUSED_ERRNO = 3;
 
 export const REPORT_ID = 2;
+/** `REPORT_…` bits. */
+export const REPORT_WHAT = 3;
+export const REPORT_CONNECTIONS = 1;
+/** … with the figures of each. */
+export const REPORT_DETAILS = 2;
+export const REPORT_COUNTERS = 4;
 
 // ---- application → stack ----
 

@@ -85,6 +85,11 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     if (domain === AF_INET) this.b2 = MAPPED;
   }
 
+  /** The listener that it is, for listings. */
+  get listener(): TcpListener | null {
+    return this.#listener;
+  }
+
   get listening(): boolean {
     return this.#listener !== null;
   }

@@ -9,8 +9,7 @@
 import { EAGAIN } from '../errno.ts';
 import { MSG_TRUNC } from '../socket.ts';
 import type { BsdSocket } from '../socket.ts';
-import type { Stack } from '../stack.ts';
-import type { RunningService, Service } from './service.ts';
+import type { RunningService, Service, ServiceHost } from './service.ts';
 import type { TcpConnection, TcpListener } from './tcp-listener.ts';
 import { startTcpUdp } from './tcp-udp.ts';
 
@@ -66,8 +65,8 @@ export const chargen: Service = {
   name: 'chargen',
   defaultPort: 19,
   summary: 'writes as fast as the peer reads (RFC 864; TCP and UDP)',
-  start(stack: Stack, port: number): RunningService {
-    return startTcpUdp(stack, 'chargen', port, (socket, listener) => new ChargenConnection(socket, listener),
+  start(host: ServiceHost, port: number): RunningService {
+    return startTcpUdp(host, 'chargen', port, (socket, listener) => new ChargenConnection(socket, listener),
       (udp, _slab, _offset, _length, remote) => { udp.reply(text, 0, Math.floor(Math.random() * 513), remote); });
   },
 };

@@ -2,8 +2,7 @@
 
 import { MSG_TRUNC } from '../socket.ts';
 import type { BsdSocket } from '../socket.ts';
-import type { Stack } from '../stack.ts';
-import type { RunningService, Service } from './service.ts';
+import type { RunningService, Service, ServiceHost } from './service.ts';
 import type { TcpConnection, TcpListener } from './tcp-listener.ts';
 import { startTcpUdp } from './tcp-udp.ts';
 
@@ -42,8 +41,8 @@ export const daytime: Service = {
   name: 'daytime',
   defaultPort: 13,
   summary: 'says what time it is and closes (RFC 867; TCP and UDP)',
-  start(stack: Stack, port: number): RunningService {
-    return startTcpUdp(stack, 'daytime', port, (socket, listener) => new DaytimeConnection(socket, listener),
+  start(host: ServiceHost, port: number): RunningService {
+    return startTcpUdp(host, 'daytime', port, (socket, listener) => new DaytimeConnection(socket, listener),
       (udp, _slab, _offset, _length, remote) => {
         const line = daytimeLine(new Date());
         udp.reply(line, 0, line.length, remote);

@@ -2,8 +2,7 @@
 
 import { EAGAIN } from '../errno.ts';
 import type { BsdSocket } from '../socket.ts';
-import type { Stack } from '../stack.ts';
-import type { RunningService, Service } from './service.ts';
+import type { RunningService, Service, ServiceHost } from './service.ts';
 import type { TcpConnection, TcpListener } from './tcp-listener.ts';
 import { startTcpUdp } from './tcp-udp.ts';
 
@@ -31,7 +30,7 @@ export const discard: Service = {
   name: 'discard',
   defaultPort: 9,
   summary: 'drops what it gets (RFC 863; TCP and UDP)',
-  start(stack: Stack, port: number): RunningService {
-    return startTcpUdp(stack, 'discard', port, (socket, listener) => new DiscardConnection(socket, listener), () => {});
+  start(host: ServiceHost, port: number): RunningService {
+    return startTcpUdp(host, 'discard', port, (socket, listener) => new DiscardConnection(socket, listener), () => {});
   },
 };

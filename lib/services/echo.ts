@@ -10,8 +10,7 @@
 import { EAGAIN } from '../errno.ts';
 import { MSG_PEEK, MSG_TRUNC } from '../socket.ts';
 import type { BsdSocket } from '../socket.ts';
-import type { Stack } from '../stack.ts';
-import type { RunningService, Service } from './service.ts';
+import type { RunningService, Service, ServiceHost } from './service.ts';
 import type { TcpConnection, TcpListener } from './tcp-listener.ts';
 import { startTcpUdp } from './tcp-udp.ts';
 
@@ -51,8 +50,8 @@ export const echo: Service = {
   name: 'echo',
   defaultPort: 7,
   summary: 'sends back what it gets (RFC 862; TCP and UDP)',
-  start(stack: Stack, port: number): RunningService {
-    return startTcpUdp(stack, 'echo', port, (socket, listener) => new EchoConnection(socket, listener),
+  start(host: ServiceHost, port: number): RunningService {
+    return startTcpUdp(host, 'echo', port, (socket, listener) => new EchoConnection(socket, listener),
       (udp, slab, offset, length, remote) => { udp.reply(slab, offset, length, remote); });
   },
 };

@@ -1,5 +1,5 @@
 /**
- * HTTP (RFC 9110) by `node:http`, on the stack's own sockets:
+ * HTTP (RFC 9110) by `node:http`, on sockets of the stack:
  *
  * - `GET /`         a page about the running stack
  * - `GET /bytes/N`  N bytes of the pattern in byte-pattern.ts, written as fast as the client reads
@@ -14,9 +14,8 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import createDebug from 'debug';
-import type { Stack } from '../stack.ts';
 import { patternBytes } from './byte-pattern.ts';
-import type { RunningService, Service } from './service.ts';
+import type { RunningService, Service, ServiceHost } from './service.ts';
 import { listenError } from './tcp-listener.ts';
 
 const debug = createDebug('tcpu:http');
@@ -67,8 +66,8 @@ function counterRows(counters: object, prefix: string): string {
   return rows;
 }
 
-function page(stack: Stack, uptimeSeconds: number): string {
-  const connections = stack.connections();
+function page(host: ServiceHost, uptimeSeconds: number): string {
+  const connections = host.connections();
   const rows = connections.slice(0, MAX_ROWS).map((connection) => {
     const { protocol, state, local, remote } = connection;
     const end = (side: typeof local | null): string => (side ? escape(`${side.address} ${side.port}`) : '*');
@@ -81,7 +80,7 @@ function page(stack: Stack, uptimeSeconds: number): string {
 .n{text-align:right;font-variant-numeric:tabular-nums}</style>
 <h1>tcpu</h1>
 <p>A TCP/IP stack in user space. This page came to you through it.
-<p>Up for ${uptimeSeconds.toFixed(0)} seconds, at ${stack.addresses.map(escape).join(', ')}.
+<p>Up for ${uptimeSeconds.toFixed(0)} seconds, at ${host.addresses.map(escape).join(', ')}.
 <p><a href=/bytes/1000000>/bytes/1000000</a> · <a href=/stats>/stats</a> · POST /echo
 <h2>Connections</h2>
 <table><tr><th><th>here<th>there<th>state
@@ -89,11 +88,11 @@ ${rows.join('\n')}
 </table>
 <h2>Counters</h2>
 <table>
-${counterRows(stack.counters(), '')}</table>
+${counterRows(host.counters(), '')}</table>
 `;
 }
 
-function handle(stack: Stack, startMs: number, request: IncomingMessage, response: ServerResponse): void {
+function handle(host: ServiceHost, startMs: number, request: IncomingMessage, response: ServerResponse): void {
   const path = (request.url ?? '/').split('?', 1)[0]!;
   const head = request.method === 'HEAD';
   if (path === '/echo' && (request.method === 'POST' || request.method === 'PUT')) {
@@ -121,9 +120,9 @@ function handle(stack: Stack, startMs: number, request: IncomingMessage, respons
   }
   const uptimeSeconds = (performance.now() - startMs) / 1000;
   if (path === '/') {
-    sendText(response, 200, 'text/html; charset=utf-8', page(stack, uptimeSeconds), head);
+    sendText(response, 200, 'text/html; charset=utf-8', page(host, uptimeSeconds), head);
   } else if (path === '/stats') {
-    const stats = { addresses: stack.addresses, uptimeSeconds, counters: stack.counters(), connections: stack.connections() };
+    const stats = { addresses: host.addresses, uptimeSeconds, counters: host.counters(), connections: host.connections() };
     sendText(response, 200, 'application/json', `${JSON.stringify(stats, null, 2)}\n`, head);
   } else if (path.startsWith('/bytes/')) {
     const text = path.slice('/bytes/'.length);
@@ -141,19 +140,19 @@ function handle(stack: Stack, startMs: number, request: IncomingMessage, respons
 }
 
 /** The HTTP server, not yet connected to anything that listens. */
-export function createHttpServer(stack: Stack): Server {
+export function createHttpServer(host: ServiceHost): Server {
   const startMs = performance.now();
-  return createServer({ noDelay: true }, (request, response) => handle(stack, startMs, request, response));
+  return createServer({ noDelay: true }, (request, response) => handle(host, startMs, request, response));
 }
 
 export const http: Service = {
   name: 'http',
   defaultPort: 80,
   summary: 'a page about the stack, /bytes/N, POST /echo, /stats (HTTP/1.1 by node:http)',
-  async start(stack: Stack, port: number): Promise<RunningService> {
-    const web = createHttpServer(stack);
+  async start(host: ServiceHost, port: number): Promise<RunningService> {
+    const web = createHttpServer(host);
     // node:http lets its clients half-close, so the sockets under it must.
-    const listener = stack.net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => web.emit('connection', socket));
+    const listener = host.net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => web.emit('connection', socket));
     listener.listen(port);
     try {
       await once(listener, 'listening');

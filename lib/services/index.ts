@@ -1,16 +1,15 @@
 /** The registry of services, and the list that `--serve` takes: `echo,discard@9009,http@8080`. */
 
-import type { Stack } from '../stack.ts';
 import { chargen } from './chargen.ts';
 import { daytime } from './daytime.ts';
 import { discard } from './discard.ts';
 import { echo } from './echo.ts';
 import { http } from './http.ts';
 import { iperf3 } from './iperf3/server.ts';
-import type { RunningService, Service } from './service.ts';
+import type { RunningService, Service, ServiceHost } from './service.ts';
 
 export { ServiceError } from './service.ts';
-export type { RunningService, Service } from './service.ts';
+export type { RunningService, Service, ServiceHost } from './service.ts';
 
 /** All services, by name. */
 export const services: ReadonlyMap<string, Service> = new Map(
@@ -63,10 +62,10 @@ export function parsePort(text: string): number {
 }
 
 /** Starts them in order; when one cannot start, those before it are closed again and its `ServiceError` is thrown. */
-export async function startServices(stack: Stack, choices: readonly ServiceChoice[]): Promise<RunningService[]> {
+export async function startServices(host: ServiceHost, choices: readonly ServiceChoice[]): Promise<RunningService[]> {
   const running: RunningService[] = [];
   try {
-    for (const { service, port } of choices) running.push(await service.start(stack, port));
+    for (const { service, port } of choices) running.push(await service.start(host, port));
   } catch (error) {
     for (const service of running) service.close(false);
     throw error;

@@ -3,7 +3,7 @@
  * IPv4 and IPv6, one small object per connection.
  */
 
-import { EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, errnoName } from '../errno.ts';
+import { EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, ENETDOWN, errnoName } from '../errno.ts';
 import {
   AF_INET, AF_INET6, IPPROTO_TCP, SOCK_STREAM, SO_KEEPALIVE, SO_REUSEADDR, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
 } from '../socket.ts';
@@ -100,9 +100,17 @@ function listen(provider: SocketProvider, domain: number, address: string, port:
 export function listenError(service: string, port: number, transport: string, errno: number): ServiceError {
   if (errno === EADDRINUSE) {
     return new ServiceError(
-      `${service}: ${transport} port ${port} is taken by another service of this stack; give another with ${service}@PORT`,
+      `${service}: ${transport} port ${port} is taken by another service or application of this stack; give another with ${service}@PORT`,
       'EADDRINUSE',
     );
   }
+  if (errno === EACCES) {
+    return new ServiceError(
+      `${service}: ${transport} port ${port} is for root's applications only; give one from 1024 on with ${service}@PORT, or start `
+      + 'the stack with --allow-privileged-ports',
+      'EACCES',
+    );
+  }
+  if (errno === ENETDOWN) return new ServiceError(`${service}: the stack is gone`, 'ENETDOWN');
   return new ServiceError(`${service}: cannot listen on ${transport} port ${port} (${errnoName(errno)})`, errnoName(errno));
 }

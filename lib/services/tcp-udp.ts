@@ -5,8 +5,7 @@
 
 import { AF_INET6 } from '../socket.ts';
 import type { BsdSocket, DatagramRemote, DatagramSocket, UdpProvider } from '../socket.ts';
-import type { Stack } from '../stack.ts';
-import type { RunningService } from './service.ts';
+import type { RunningService, ServiceHost } from './service.ts';
 import { TcpListener, listenError } from './tcp-listener.ts';
 import type { TcpConnection } from './tcp-listener.ts';
 
@@ -28,9 +27,9 @@ function answersEverything(port: number): boolean {
 
 /** Opens a UDP socket on `port` of all addresses. Throws `ServiceError`. */
 export function openUdp(
-  stack: { readonly udp: UdpProvider }, service: string, port: number, handler: DatagramHandler,
+  host: { readonly udp: UdpProvider }, service: string, port: number, handler: DatagramHandler,
 ): DatagramSocket {
-  const socket = stack.udp.socket(AF_INET6);
+  const socket = host.udp.socket(AF_INET6);
   if (typeof socket === 'number') throw listenError(service, port, 'UDP', -socket);
   socket.onmessage = (slab, offset, length, remote) => {
     if (!answersEverything(remote.port)) handler(socket, slab, offset, length, remote);
@@ -45,16 +44,16 @@ export function openUdp(
 
 /** Starts a service on TCP and UDP. Throws `ServiceError`, and then listens on neither. */
 export function startTcpUdp(
-  stack: Stack,
+  host: ServiceHost,
   name: string,
   port: number,
   open: (socket: BsdSocket, listener: TcpListener) => TcpConnection,
   handler: DatagramHandler,
 ): RunningService {
-  const udp = openUdp(stack, name, port, handler);
+  const udp = openUdp(host, name, port, handler);
   let tcp: TcpListener;
   try {
-    tcp = new TcpListener(stack, name, port, open);
+    tcp = new TcpListener(host, name, port, open);
   } catch (error) {
     udp.close();
     throw error;

@@ -9,8 +9,7 @@
 import createDebug from 'debug';
 import type { Alarm, Clock } from '../../clock.ts';
 import type { BsdSocket } from '../../socket.ts';
-import type { Stack } from '../../stack.ts';
-import type { RunningService, Service } from '../service.ts';
+import type { RunningService, Service, ServiceHost } from '../service.ts';
 import { TcpListener } from '../tcp-listener.ts';
 import type { TcpConnection } from '../tcp-listener.ts';
 import { ControlConnection } from './control.ts';
@@ -43,7 +42,7 @@ class Connection implements TcpConnection {
 }
 
 class Iperf3Server implements ControlHandler {
-  readonly #stack: Stack;
+  readonly #host: ServiceHost;
   readonly #clock: Clock;
   readonly #port: number;
   readonly #listener: TcpListener;
@@ -52,12 +51,12 @@ class Iperf3Server implements ControlHandler {
   #accepted = 0;
   #test: Iperf3Test | null = null;
 
-  constructor(stack: Stack, port: number) {
-    this.#stack = stack;
-    this.#clock = stack.clock;
+  constructor(host: ServiceHost, port: number) {
+    this.#host = host;
+    this.#clock = host.clock;
     this.#port = port;
     this.#alarm = this.#clock.alarm(() => this.#expire());
-    this.#listener = new TcpListener(stack, 'iperf3', port, (socket) => this.#accept(socket));
+    this.#listener = new TcpListener(host, 'iperf3', port, (socket) => this.#accept(socket));
   }
 
   #accept(socket: BsdSocket): TcpConnection {
@@ -79,7 +78,7 @@ class Iperf3Server implements ControlHandler {
     // What comes next looks after its sockets itself.
     this.#listener.connections.delete(connection);
     if (this.#test === null) {
-      const test = new Iperf3Test(this.#stack, this.#port, control, (ended) => {
+      const test = new Iperf3Test(this.#host, this.#port, control, (ended) => {
         if (this.#test === ended) this.#test = null;
       });
       this.#test = test;
@@ -138,8 +137,8 @@ export const iperf3: Service = {
   name: 'iperf3',
   defaultPort: 5201,
   summary: "the server of iperf3 (its client: iperf3 -c ADDRESS)",
-  start(stack: Stack, port: number): RunningService {
-    const server = new Iperf3Server(stack, port);
+  start(host: ServiceHost, port: number): RunningService {
+    const server = new Iperf3Server(host, port);
     return {
       name: 'iperf3',
       port,

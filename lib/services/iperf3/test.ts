@@ -6,7 +6,7 @@
 import createDebug from 'debug';
 import type { Alarm, Clock } from '../../clock.ts';
 import { IPPROTO_TCP, SOL_SOCKET, SO_KEEPALIVE, TCP_CONGESTION, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL } from '../../socket.ts';
-import type { Stack } from '../../stack.ts';
+import type { ServiceHost } from '../service.ts';
 import type { ControlConnection } from './control.ts';
 import {
   CLIENT_TERMINATE, CREATE_STREAMS, DISPLAY_RESULTS, EXCHANGE_RESULTS, IE_RECV_PARAMS, IE_STREAM_ACCEPT,
@@ -35,7 +35,7 @@ const SECOND_US = 1_000_000;
 export class Iperf3Test {
   readonly control: ControlConnection;
   readonly cookie: string;
-  readonly #stack: Stack;
+  readonly #host: ServiceHost;
   readonly #clock: Clock;
   readonly #port: number;
   readonly #done: (test: Iperf3Test) => void;
@@ -61,11 +61,11 @@ export class Iperf3Test {
   #cpuSinceUs = 0;
 
   /** `done` is called once, when another client may come. */
-  constructor(stack: Stack, port: number, control: ControlConnection, done: (test: Iperf3Test) => void) {
+  constructor(host: ServiceHost, port: number, control: ControlConnection, done: (test: Iperf3Test) => void) {
     this.control = control;
     this.cookie = control.cookieText;
-    this.#stack = stack;
-    this.#clock = stack.clock;
+    this.#host = host;
+    this.#clock = host.clock;
     this.#port = port;
     this.#done = done;
     const peer = control.socket.getpeername();
@@ -160,7 +160,7 @@ export class Iperf3Test {
     if (parameters.udp) {
       const address = this.control.socket.getsockname()?.address ?? '::';
       const client = this.control.socket.getpeername()?.address ?? '';
-      this.#udp = new UdpStreams(this.#stack, address, this.#port, client, parameters, (streams) => this.#run(streams));
+      this.#udp = new UdpStreams(this.#host, address, this.#port, client, parameters, (streams) => this.#run(streams));
     }
     this.control.sendState(CREATE_STREAMS);
   }
