@@ -178,14 +178,16 @@ export class RingReader {
       const at = this.#head & (this.#size - 1);
       const w = (this.#base + at) >> 2;
       const length = this.#words[w + RECORD_LENGTH]!;
+      const pad = this.#words[w + RECORD_TYPE] === PAD;
       const left = (this.#tail - this.#head) | 0;
-      if (length < RECORD_HEADER || (length & 7) !== 0 || length > left || at + length > this.#size) {
+      // Padding is at the end of the ring only: elsewhere it would keep the reader busy with nothing.
+      if (length < RECORD_HEADER || (length & 7) !== 0 || length > left || at + length > this.#size || pad && at + length < this.#size) {
         this.broken = true;
         this.#tail = this.#head;
         return -1;
       }
       this.#head = (this.#head + length) | 0;
-      if (this.#words[w + RECORD_TYPE] === PAD) continue;
+      if (pad) continue;
       this.length = length;
       return w;
     }
