@@ -62,8 +62,6 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   readonly net: Net;
   readonly clock: Clock;
   readonly #provider: SocketProvider;
-  /** A process that ends closes its sockets. */
-  readonly #onExit = (): void => this.#close(true);
   #refs = 0;
   #closed = false;
 
@@ -84,7 +82,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     this.#provider = this.tcpu.tcpu;
     this.net = createNet(this);
     channel.unref();
-    process.on('exit', this.#onExit);
+    rememberOpen(this);
   }
 
   /** A low-level socket of the chosen TCP; see `Stack.socket`. */
@@ -139,7 +137,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   #down(reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
-    process.removeListener('exit', this.#onExit);
+    open.delete(this);
     this.emit('down', reason);
     this.emit('close');
   }
@@ -153,10 +151,11 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     return Promise.resolve();
   }
 
-  #close(graceful: boolean): void {
+  /** `close()` without the promise: a process that ends closes its sockets. */
+  leave(graceful: boolean): void {
     if (this.#closed) return;
     this.#closed = true;
-    process.removeListener('exit', this.#onExit);
+    open.delete(this);
     this.tcpu.close(graceful);
     this.emit('close');
   }
@@ -164,6 +163,19 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Attachments of this thread that are open: they are left properly when it ends. */
+const open = new Set<Attachment>();
+let watching = false;
+
+function rememberOpen(attachment: Attachment): void {
+  open.add(attachment);
+  if (watching) return;
+  watching = true;
+  process.on('exit', () => {
+    for (const one of [...open]) one.leave(true);
+  });
 }
 
 /**

@@ -249,6 +249,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   input(batch: PacketBatch): void {
     if (this.#closed) return;
     this.enter();
+    if (this.tcpk !== null) this.tcpk.begin();
     this.#handle(batch);
     this.leave();
   }
@@ -279,6 +280,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   /** The outermost turn ends: output until there is none left, and what was sent to ourselves. */
   #finish(): void {
     const ip = this.ip;
+    if (this.tcpk !== null) this.tcpk.poll();
     for (let round = 0; ; round++) {
       this.tcp.drain();
       this.#flush();

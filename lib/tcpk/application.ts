@@ -125,8 +125,12 @@ export class Application {
   #handedOver = 0;
   /** In Tcpk's list of those to look after at the end of the turn. */
   touched = false;
-  /** The link took no more while records were left. */
+  /** The link took no more, or the budget ended, while records were left. */
   stalled = false;
+  more = false;
+  /** In Tcpk's list of those that it looks at in every turn; turns since it last wanted something sent. */
+  awake = false;
+  idleTurns = 0;
   gone = false;
 
   constructor(
@@ -303,10 +307,10 @@ export class Application {
   // ---------------------------------------------------------------------- application → stack
 
   /**
-   * Handles what is in the transmit ring, up to a budget. Returns whether more is left. To be called
-   * inside a turn.
+   * Handles what is in the transmit ring, up to a budget; `more` then says that something is left. To be
+   * called inside a turn.
    */
-  drain(unbounded = false): boolean {
+  drain(unbounded = false): void {
     const tcpk = this.tcpk;
     const ip = tcpk.ip;
     const tx = ip.tx;
@@ -315,15 +319,22 @@ export class Application {
     const startBytes = this.counters.OutOctets;
     let budget = unbounded ? Infinity : BUDGET;
     this.stalled = false;
+    this.more = false;
+    this.idleTurns++;
+    if (!reader.waiting && !reader.broken) return;
+    this.idleTurns = 0;
     Atomics.store(words, STACK_SLEEPS, 0);
     if (!this.touched) tcpk.touch(this);
     for (;;) {
-      if (budget <= 0 || this.counters.OutOctets - startBytes >= BUDGET_BYTES && !unbounded) return true;
+      if (budget <= 0 || this.counters.OutOctets - startBytes >= BUDGET_BYTES && !unbounded) {
+        this.more = true;
+        return;
+      }
       if (!tx.ready) {
         tcpk.flush();
         if (!tx.ready) {
           this.stalled = true;
-          return false;
+          return;
         }
       }
       const w = reader.next();
@@ -352,11 +363,12 @@ export class Application {
         budget -= VIOLATION_COST;
       }
     }
-    if (reader.broken || this.#rx.broken) {
-      tcpk.expel(this, 'the ring was damaged');
-      return false;
-    }
-    return false;
+    if (reader.broken || this.#rx.broken) tcpk.expel(this, 'the ring was damaged');
+  }
+
+  /** The stack is awake anyway: it need not be rung for. */
+  attend(): void {
+    Atomics.store(this.window.words, STACK_SLEEPS, 0);
   }
 
   /**
@@ -471,8 +483,8 @@ export class Application {
     this.tcpk.turn.enter();
     this.drain(true);
     const result = this.gone ? -EBADF : this.#execute(words, count);
+    this.tcpk.wake(this);
     this.tcpk.turn.leave();
-    if (!this.gone && !this.stalled && this.sleep()) this.port.again();
     return result;
   }
 

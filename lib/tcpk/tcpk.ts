@@ -28,6 +28,9 @@ import type { ApplicationPort, Credentials, SocketCalls } from './application.ts
 import { Binding } from './binding.ts';
 import { PortTable } from './port-table.ts';
 
+/** Turns without a word from an application after which it must ring again. */
+const IDLE_TURNS = 16;
+
 export interface TcpkOptions {
   ip: Ip;
   memory: PacketMemory;
@@ -84,6 +87,8 @@ export class Tcpk implements TcpPortTable {
   onviolation: ((app: Application, reason: number, count: number) => void) | null = null;
   readonly #options: TcpkOptions;
   readonly #touched: Application[] = [];
+  /** Applications that have sent something lately: looked at in every turn, so that they need not ring. */
+  readonly #awake: Application[] = [];
   /** Windows of applications that have gone: free once no queued packet names them. */
   #leaving: { app: Application; reason: string }[] = [];
   #nextId = 1;
@@ -275,13 +280,33 @@ export class Tcpk implements TcpPortTable {
 
   // ------------------------------------------------------------------------------------ turns
 
-  /** The application has rung: handles what it wants sent. */
+  /** The application has rung: it wants something sent. */
   serve(app: Application): void {
     if (app.gone) return;
+    this.wake(app);
     this.turn.enter();
-    const more = app.drain();
     this.turn.leave();
-    if (!app.gone && (more || !app.stalled && app.sleep())) app.port.again();
+  }
+
+  /** From now on the application is looked at in every turn, for a while. */
+  wake(app: Application): void {
+    app.idleTurns = 0;
+    if (app.awake) return;
+    app.awake = true;
+    this.#awake.push(app);
+  }
+
+  /** Packets have come: while they are handled, no application need ring. */
+  begin(): void {
+    for (let i = 0; i < this.#awake.length; i++) this.#awake[i]!.attend();
+  }
+
+  /** Takes what applications want sent, within each one's budget. Part of every turn. */
+  poll(): void {
+    for (let i = 0; i < this.#awake.length; i++) {
+      const app = this.#awake[i]!;
+      if (!app.gone) app.drain();
+    }
   }
 
   /** The application is to be looked after at the end of the turn. */
@@ -302,6 +327,15 @@ export class Tcpk implements TcpPortTable {
     }
     touched.length = kept;
     if (kept > 0) this.#options.later();
+    const awake = this.#awake;
+    let left = 0;
+    for (let i = 0; i < awake.length; i++) {
+      const app = awake[i]!;
+      if (!app.gone && !app.stalled && (app.more || app.sleep())) app.port.again();
+      if (!app.gone && app.idleTurns <= IDLE_TURNS) awake[left++] = app;
+      else app.awake = false;
+    }
+    awake.length = left;
     if (sent && this.#leaving.length > 0) {
       const leaving = this.#leaving;
       this.#leaving = [];
@@ -311,7 +345,7 @@ export class Tcpk implements TcpPortTable {
 
   /** The link takes packets again. */
   writable(): void {
-    for (const app of this.applications) if (app.stalled) this.serve(app);
+    for (const app of this.applications) if (app.stalled) this.wake(app);
   }
 
   violated(app: Application, reason: number, count: number): void {

@@ -93,8 +93,8 @@ export class ChannelTcpu implements ChannelUser {
     this.#again = options.clock.alarm(() => this.bell());
     this.tcpu = new Tcpu({
       ip: this.ip, memory: this.memory, ports: this.ports, clock: options.clock, random: options.random, tcp: options.tcp, refs: options.refs,
-      // Half of the memory for one connection's retransmission buffer; of the ring for what one peer may send at once.
-      sndbufMost: window.sizes.memory >> 1, rcvbufMost: window.sizes.rxRing,
+      // Half of the memory for one retransmission buffer; of the ring for what one peer may send at once, not all.
+      sndbufMost: window.sizes.memory >> 1, rcvbufMost: (window.sizes.rxRing >> 2) * 3,
       flush: () => this.#flush(),
     });
     channel.attach(this);
