@@ -77,6 +77,14 @@ export class PortBindings {
     return this.#users.get(port)?.some(test) ?? false;
   }
 
+  /** How many of those on `port` are as `test` says. */
+  count(port: number, test: (user: PortUser) => boolean): number {
+    const users = this.#users.get(port);
+    let n = 0;
+    if (users !== undefined) for (const user of users) if (test(user)) n++;
+    return n;
+  }
+
   inUse(port: number): boolean {
     return this.#users.has(port);
   }

@@ -9,7 +9,8 @@
  *   3. a binding to the port alone: `0.0.0.0`, then `::` unless it is IPv6 only
  *
  * Several bindings share a place in the table only when all asked for it (SO_REUSEPORT); a hash of the 4-tuple
- * then picks one, so that all segments of a handshake find the same.
+ * then picks one, so that all segments of a handshake find the same. Listeners of the kernel-style TCP may be
+ * among those who share.
  */
 
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
@@ -30,6 +31,8 @@ export class PortTable {
   /** Flows and bindings on each local port. */
   readonly #onPort = new Int32Array(1 << 16);
   readonly #seed: number;
+  /** How many listeners of the kernel-style TCP share this port. */
+  sharers: (port: number) => number = () => 0;
   /** The flow that was found last: segments come in runs. */
   #last: AppFlow | null = null;
 
@@ -70,7 +73,7 @@ export class PortTable {
     return entry < 0 ? null : this.#flowList[this.#flows.values[entry]!]!;
   }
 
-  /** Tries 2 and 3. */
+  /** Tries 2 and 3. Null also when it is the kernel-style TCP's turn. */
   findBinding(packet: IpPacket, ports: number): Binding | null {
     const port = ports >>> 16;
     if (this.#onPort[port] === 0) return null;
@@ -87,14 +90,16 @@ export class PortTable {
   }
 
   /** One of those who share the place: of those who listen, if any does. */
-  #pick(group: readonly Binding[], packet: IpPacket, ports: number): Binding {
-    if (group.length === 1) return group[0]!;
+  #pick(group: readonly Binding[], packet: IpPacket, ports: number): Binding | null {
+    const inKernel = group[0]!.reusePort ? this.sharers(ports >>> 16) : 0;
+    if (group.length === 1 && inKernel === 0) return group[0]!;
     let listening = 0;
     for (let i = 0; i < group.length; i++) if (group[i]!.listening) listening++;
     if (listening === 0) return group[0]!;
     let h = Math.imul(this.#seed ^ packet.src3 ^ Math.imul(packet.src1, 0x27d4eb2f) ^ packet.dst3, 0x85ebca6b);
     h = Math.imul((h ^ (h >>> 13)) + ports, 0xc2b2ae35);
-    let n = ((h ^ (h >>> 16)) >>> 0) % listening;
+    let n = ((h ^ (h >>> 16)) >>> 0) % (listening + inKernel);
+    if (n >= listening) return null;
     for (let i = 0; ; i++) if (group[i]!.listening && n-- === 0) return group[i]!;
   }
 

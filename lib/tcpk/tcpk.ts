@@ -66,6 +66,10 @@ export class TcpkCounters {
   IcmpErrorsIgnored = 0;
 }
 
+function sharesFromKernel(user: PortUser): boolean {
+  return user.reusePort && listensInKernel(user);
+}
+
 function listensInKernel(user: PortUser): boolean {
   return user.listening && !(user instanceof Binding);
 }
@@ -102,6 +106,7 @@ export class Tcpk implements TcpPortTable {
     this.turn = options.turn;
     this.flush = options.flush;
     this.table = new PortTable(options.seed);
+    this.table.sharers = (port) => options.ports.bindings.count(port, sharesFromKernel);
     this.scratchFlow.protocol = IPPROTO_TCP;
     options.ports.claimed = (flow, localPort, remotePort) => this.table.flowAt(
       flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, (localPort << 16) | remotePort,
