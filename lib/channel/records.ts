@@ -16,7 +16,7 @@ export const TO_APP_PATH_MTU = 3;
 export const TO_APP_EVENT = 4;
 /** The stack has dropped what the application sent, and why: `VIOLATION_…` of lib/tcpk/egress.ts. */
 export const TO_APP_VIOLATION = 5;
-/** A flow that the application opened could not be had: its handle, and the errno. */
+/** A flow that the application opened could not be had: its handle, the errno, and `local port << 16 | remote port`. */
 export const TO_APP_REFUSED = 6;
 /** The stack asks for a report (a JSON text: `ReportContents`) of the application's connections and counters. */
 export const TO_APP_REPORT = 7;
@@ -63,6 +63,7 @@ export const VIOLATION_COUNT = 3;
 
 export const REFUSED_HANDLE = 2;
 export const REFUSED_ERRNO = 3;
+export const REFUSED_PORTS = 4;
 
 export const REPORT_ID = 2;
 /** `REPORT_…` bits. */

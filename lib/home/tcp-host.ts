@@ -591,6 +591,11 @@ export class TcpHost implements TcpHome, Transport {
     this.#starvedFree = Math.min(this.#starvedFree, this.memory.freeBlocks);
   }
 
+  /** Whether somebody waits for memory. */
+  get starving(): boolean {
+    return this.#starved.size > 0;
+  }
+
   /** Blocks have come back since the last look: tells those that `queueData` would give something now. */
   #feedStarved(): void {
     const { blockCount, freeBlocks } = this.memory;

@@ -15,7 +15,7 @@ import { CALL_WORDS } from '../channel/channel.ts';
 import {
   CLOSE_LENGTH, EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, FROM_APP_SEGMENT, FROM_APP_SENDTO,
   ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE, ICMP_VERSION, OPEN_LENGTH, OPEN_LOCAL,
-  OPEN_PORTS, OPEN_REMOTE, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REPORT_ID, SEG_CSUM_OK, SEG_DATA, SEG_DST,
+  OPEN_PORTS, OPEN_REMOTE, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REFUSED_PORTS, REPORT_ID, SEG_CSUM_OK, SEG_DATA, SEG_DST,
   SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT, TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED,
   REPORT_WHAT, TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
 } from '../channel/records.ts';
@@ -65,6 +65,10 @@ export class ApplicationCounters {
   OutOctets = 0;
   /** Dropped: larger than a path MTU that it may not have heard of. */
   OutTooBig = 0;
+  /** Lost: a call came behind them while the link took nothing. */
+  OutNoRoom = 0;
+  /** Dropped: on flows that were refused, or that somebody else has had since. */
+  OutLate = 0;
   /** Segments and bytes (TCP headers included) that were put into its ring; dropped because it was full. */
   InSegs = 0;
   InOctets = 0;
@@ -113,6 +117,8 @@ export class Application {
   readonly #tx: RingReader;
   readonly #reserve: number;
   flowCount = 0;
+  /** Handles of flows that were refused, until the application has given them up: it may not have heard yet. */
+  readonly #refused = new Set<number>();
   #nextBinding = 0;
   /** Events that found no room in the ring: socket → bits, value. */
   readonly #late = new Map<number, { events: number; value: number }>();
@@ -318,6 +324,7 @@ export class Application {
     const words = this.window.words;
     const startBytes = this.counters.OutOctets;
     let budget = unbounded ? Infinity : BUDGET;
+    let room = true;
     this.stalled = false;
     this.more = false;
     this.idleTurns++;
@@ -330,9 +337,11 @@ export class Application {
         this.more = true;
         return;
       }
-      if (!tx.ready) {
+      if (room && !tx.ready) {
         tcpk.flush();
-        if (!tx.ready) {
+        room = tx.ready;
+        // A call does not wait for the link: segments before it are lost, as in any full queue, but ports and flows are not.
+        if (!room && !unbounded) {
           this.stalled = true;
           return;
         }
@@ -343,10 +352,10 @@ export class Application {
       let fault: number;
       switch (words[w + RECORD_TYPE]) {
         case FROM_APP_SEGMENT:
-          fault = length < 64 ? VIOLATION_RECORD : sendSegment(this, ip, w, length);
+          fault = length < 64 ? VIOLATION_RECORD : room ? sendSegment(this, ip, w, length) : this.#lose();
           break;
         case FROM_APP_SENDTO:
-          fault = sendTo(this, ip, w, length);
+          fault = room ? sendTo(this, ip, w, length) : this.#lose();
           break;
         case FROM_APP_OPEN:
           fault = length < OPEN_LENGTH ? VIOLATION_RECORD : this.#open(w);
@@ -369,6 +378,11 @@ export class Application {
   /** The stack is awake anyway: it need not be rung for. */
   attend(): void {
     Atomics.store(this.window.words, STACK_SLEEPS, 0);
+  }
+
+  #lose(): number {
+    this.counters.OutNoRoom++;
+    return 0;
   }
 
   /**
@@ -409,7 +423,7 @@ export class Application {
     if ((ip.l0 | ip.l1 | ip.l3) === 0 || (flow.ports & 0xffff) === 0 || !this.mayUse(ip.l0, ip.l1, ip.l2, ip.l3, flow.ports >>> 16)
       || tcpk.ip.isToMany(ip.r0, ip.r1, ip.r2, ip.r3) || tcpk.ip.route(ip) < 0) return VIOLATION_OPEN;
     if (tcpk.isKernelFlow(ip, flow.ports) || !tcpk.table.addFlow(flow)) {
-      this.#refuse(handle, EADDRINUSE);
+      this.#refuse(handle, EADDRINUSE, flow.ports);
       return 0;
     }
     this.#flows[handle] = flow;
@@ -418,11 +432,13 @@ export class Application {
     return 0;
   }
 
-  #refuse(handle: number, errno: number): void {
-    const w = this.#rx.reserve(TO_APP_REFUSED, (REFUSED_ERRNO + 1) * 4);
+  #refuse(handle: number, errno: number, ports: number): void {
+    this.#refused.add(handle);
+    const w = this.#rx.reserve(TO_APP_REFUSED, (REFUSED_PORTS + 1) * 4);
     if (w < 0) return;
     this.window.words[w + REFUSED_HANDLE] = handle;
     this.window.words[w + REFUSED_ERRNO] = errno;
+    this.window.words[w + REFUSED_PORTS] = ports;
     this.#commit();
   }
 
@@ -430,12 +446,13 @@ export class Application {
     const flow = this.flow(handle);
     // A flow that was refused is closed as well.
     if (flow !== null) this.dropFlow(flow);
+    else this.#refused.delete(handle);
     return 0;
   }
 
   /** A flow object for a handle that is free and possible, or null. */
   #newFlow(handle: number): AppFlow | null {
-    if (handle < 0 || handle >= this.#maxFlows || this.flow(handle) !== null) return null;
+    if (handle < 0 || handle >= this.#maxFlows || this.flow(handle) !== null || this.#refused.has(handle)) return null;
     const flow = new AppFlow(this, handle);
     flow.ip.protocol = IPPROTO_TCP;
     return flow;
@@ -443,6 +460,11 @@ export class Application {
 
   flow(handle: number): AppFlow | null {
     return handle >= 0 && handle < this.#flows.length ? this.#flows[handle] ?? null : null;
+  }
+
+  /** Whether this flow was refused, so that what the application sends on it is lost, but no violation. */
+  isRefused(handle: number): boolean {
+    return this.#refused.has(handle);
   }
 
   dropFlow(flow: AppFlow): void {

@@ -56,7 +56,7 @@ export function sendSegment(app: Application, ip: Ip, w: number, length: number)
   const gsoSize = words[w + TX_GSO_SIZE]!;
   if (count < 0 || count > MAX_TX_PIECES || (TX_PIECE + 2 * count) * 4 > length) return VIOLATION_RECORD;
   const flow = app.flow(handle);
-  if (flow === null) return VIOLATION_FLOW;
+  if (flow === null) return app.isRefused(handle) ? late(app) : VIOLATION_FLOW;
   const fault = beginSegment(app, ip, flow.ip, w, headerLength);
   if (fault !== SENT) return fault;
   const at = app.tcpk.headerAt;
@@ -111,10 +111,19 @@ export function sendTo(app: Application, ip: Ip, w: number, length: number): num
   const ports = app.tcpk.memory.view.getInt32(at);
   const known = app.tcpk.table.flowAt(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, ports);
   // A flow that somebody has, is his; what nobody has, belongs to whom the local port belongs.
-  if (known !== null ? known.app !== app : !app.mayUse(flow.l0, flow.l1, flow.l2, flow.l3, ports >>> 16)) return VIOLATION_PORT;
-  if (known === null && app.tcpk.isKernelFlow(flow, ports)) return VIOLATION_PORT;
+  if (known === null || known.app !== app) {
+    if (!app.mayUse(flow.l0, flow.l1, flow.l2, flow.l3, ports >>> 16)) return VIOLATION_PORT;
+    // On a port that several have, another may have opened the flow meanwhile.
+    if (known !== null || app.tcpk.isKernelFlow(flow, ports)) return late(app);
+  }
   if (ip.end(flow, TCP_CHECKSUM, GSO_NONE, 0) < 0) return VIOLATION_LENGTH;
   app.counters.OutSegs++;
+  return SENT;
+}
+
+/** Dropped, and nobody's fault. */
+function late(app: Application): number {
+  app.counters.OutLate++;
   return SENT;
 }
 

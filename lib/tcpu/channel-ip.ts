@@ -49,6 +49,11 @@ export class ChannelIp implements IpLayer {
   readonly #routes: RouteTable;
   /** Path MTUs by destination, where they differ from the link's. Entry value: bytes. */
   readonly #paths: FlowTable;
+  /**
+   * Whether a segment that belongs to no connection may leave from here: TCPK lets out only what comes from ports
+   * and flows of ours, and segments for one that we have just given up may still have been in the ring.
+   */
+  mayAnswer: (flow: IpFlow, localPort: number, remotePort: number) => boolean = () => true;
   #generation = 0;
   #at = 0;
 
@@ -110,6 +115,7 @@ export class ChannelIp implements IpLayer {
     const headerLength = pieces[piece + 1]!;
     const connected = flow.handle >= 0;
     if (count > MAX_TX_PIECES || !connected && count > 0) return -EMSGSIZE;
+    if (!connected && !this.mayAnswer(flow, tx.memory.view.getUint16(this.#at), tx.memory.view.getUint16(this.#at + 2))) return -EADDRNOTAVAIL;
     const w = this.#ring.reserve(
       connected ? FROM_APP_SEGMENT : FROM_APP_SENDTO, connected ? (TX_PIECE + 2 * count) * 4 : SENDTO_LENGTH,
     );

@@ -31,20 +31,23 @@ export class ChannelMemory extends PacketMemory {
     this.collect();
   }
 
-  /** Takes back the blocks that the stack is done with. */
-  collect(): void {
+  /** Takes back the blocks that the stack is done with. Returns whether there were any. */
+  collect(): boolean {
     const ring = this.#ring;
+    const before = this.freeBlocks;
     if (this.#marked > 0) {
-      if (!ring.isPast(this.#position)) return;
+      if (!ring.isPast(this.#position)) return false;
       this.releaseKept(this.#marked);
       this.#marked = 0;
     }
-    if (this.kept === 0) return;
-    this.#marked = this.kept;
-    this.#position = ring.position;
-    if (ring.isPast(this.#position)) {
-      this.releaseKept(this.#marked);
-      this.#marked = 0;
+    if (this.kept > 0) {
+      this.#marked = this.kept;
+      this.#position = ring.position;
+      if (ring.isPast(this.#position)) {
+        this.releaseKept(this.#marked);
+        this.#marked = 0;
+      }
     }
+    return this.freeBlocks > before;
   }
 }

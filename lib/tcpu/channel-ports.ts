@@ -13,7 +13,9 @@ import type { Channel } from '../channel/channel.ts';
 import { CLOSE_LENGTH, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, OPEN_LENGTH, OPEN_LOCAL, OPEN_PORTS, OPEN_REMOTE } from '../channel/records.ts';
 import type { RingWriter } from '../channel/ring.ts';
 import type { LocalPorts, PortUser } from '../home/local-ports.ts';
+import type { IpFlow } from '../ip/flow.ts';
 import type { Tcb } from '../tcp/tcb.ts';
+import { MAPPED, isMapped } from '../wire/address.ts';
 import type { ChannelIp } from './channel-ip.ts';
 
 function bindBits(user: PortUser): number {
@@ -28,6 +30,7 @@ export class ChannelPorts implements LocalPorts {
   readonly #flush: () => void;
   readonly #call = new Int32Array(CALL_WORDS);
   readonly #bindings = new Map<PortUser, number>();
+  readonly #onPort = new Map<number, PortUser[]>();
   /** By handle: the TCB, or null once only the flow is left (TIME-WAIT). */
   readonly #tcbs: (Tcb | null)[] = [];
   readonly #freeHandles: number[] = [];
@@ -54,8 +57,12 @@ export class ChannelPorts implements LocalPorts {
     call[6] = bindBits(user);
     const binding = this.#channel.call(call, 7);
     if (binding < 0) return binding;
+    const bound = call[1]!;
     this.#bindings.set(user, binding);
-    return call[1]!;
+    const others = this.#onPort.get(bound);
+    if (others === undefined) this.#onPort.set(bound, [user]);
+    else others.push(user);
+    return bound;
   }
 
   listen(user: PortUser): number {
@@ -66,10 +73,13 @@ export class ChannelPorts implements LocalPorts {
     return this.#channel.call(call, 3);
   }
 
-  unbind(user: PortUser): void {
+  unbind(user: PortUser, port: number): void {
     const binding = this.#bindings.get(user);
     if (binding === undefined) return;
     this.#bindings.delete(user);
+    const others = this.#onPort.get(port)!;
+    if (others.length === 1) this.#onPort.delete(port);
+    else others.splice(others.indexOf(user), 1);
     // What the closing of a listener has caused goes out while the port is still ours.
     this.#flush();
     const call = this.#call;
@@ -113,12 +123,28 @@ export class ChannelPorts implements LocalPorts {
       this.#ip.setPathMtu(flow.r0, flow.r1, flow.r2, flow.r3, call[5]!);
       return this.#ip.route(flow);
     }
+    if (routed < 0) this.#giveUp(handle);
     return routed;
+  }
+
+  /** Whether a binding covers this local address and port: what leaves from there, TCPK lets pass. */
+  covers(flow: IpFlow, port: number): boolean {
+    const users = this.#onPort.get(port);
+    if (users === undefined) return false;
+    const v4 = isMapped(flow.l0, flow.l1, flow.l2);
+    for (const user of users) {
+      if (user.b0 === flow.l0 && user.b1 === flow.l1 && user.b2 === flow.l2 && user.b3 === flow.l3) return true;
+      if ((user.b0 | user.b1 | user.b3) === 0 && (user.b2 === MAPPED ? v4 : user.b2 === 0 && !(v4 && user.v6only))) return true;
+    }
+    return false;
   }
 
   opened(tcb: Tcb): boolean {
     const flow = tcb.flow;
     if (flow.handle < 0) {
+      // What has been given up comes first: it may be the same flow.
+      if (this.waiting) this.retry();
+      if (this.waiting) return false;
       const w = this.#ring.reserve(FROM_APP_OPEN, OPEN_LENGTH);
       if (w < 0) return false;
       const handle = this.#freeHandles.pop() ?? this.#tcbs.length;
@@ -142,7 +168,10 @@ export class ChannelPorts implements LocalPorts {
   }
 
   closed(entry: number): void {
-    const handle = this.#handles[entry]!;
+    this.#giveUp(this.#handles[entry]!);
+  }
+
+  #giveUp(handle: number): void {
     this.#tcbs[handle] = null;
     if (this.#unclosed.length > 0 || !this.#close(handle)) this.#unclosed.push(handle);
   }
@@ -171,8 +200,9 @@ export class ChannelPorts implements LocalPorts {
     return this.#handles[entry] ?? -1;
   }
 
-  /** The TCB of a flow that TCPK has refused, or null. */
-  tcbOf(handle: number): Tcb | null {
-    return this.#tcbs[handle] ?? null;
+  /** The TCB of a flow that TCPK has refused, or null. `ports` (local << 16 | remote) tell it from a later one with that handle. */
+  tcbOf(handle: number, ports: number): Tcb | null {
+    const tcb = this.#tcbs[handle] ?? null;
+    return tcb !== null && ((tcb.localPort << 16) | tcb.remotePort) === ports ? tcb : null;
   }
 }

@@ -7,7 +7,7 @@
 import type { Channel, ChannelUser } from '../channel/channel.ts';
 import {
   EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE,
-  ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REPORT_ID, REPORT_WHAT, SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE,
+  ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REFUSED_PORTS, REPORT_ID, REPORT_WHAT, SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE,
   SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT, TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED,
   TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
 } from '../channel/records.ts';
@@ -89,6 +89,7 @@ export class ChannelTcpu implements ChannelUser {
     this.memory = new ChannelMemory(window, this.#tx);
     this.ip = new ChannelIp(window, this.#tx, this.memory, channel.info, options.random.int32());
     this.ports = new ChannelPorts(channel, this.#tx, this.ip, () => this.#flush());
+    this.ip.mayAnswer = (flow, local, remote) => this.ports.covers(flow, local) || this.tcpu.tcp.hasFlow(flow, local, remote);
     this.#packet = new IpPacket(new PacketBatch(this.memory.bytes, 0));
     this.#again = options.clock.alarm(() => this.bell());
     this.tcpu = new Tcpu({
@@ -111,6 +112,7 @@ export class ChannelTcpu implements ChannelUser {
     this.counters.Wakeups++;
     Atomics.store(this.#words, APP_SLEEPS, 0);
     // With nothing in it, too: the stack may have made room for what waits here.
+    this.memory.collect();
     for (let round = 0; ; round++) {
       if (round === ROUNDS) {
         this.#again.set(this.#clock.nowUs());
@@ -193,7 +195,7 @@ export class ChannelTcpu implements ChannelUser {
         break;
       }
       case TO_APP_REFUSED: {
-        const tcb = this.ports.tcbOf(words[w + REFUSED_HANDLE]!);
+        const tcb = this.ports.tcbOf(words[w + REFUSED_HANDLE]!, words[w + REFUSED_PORTS]!);
         if (tcb !== null) abortWith(tcb, words[w + REFUSED_ERRNO]!, false);
         break;
       }
@@ -246,12 +248,17 @@ export class ChannelTcpu implements ChannelUser {
       this.counters.Bells++;
       this.#channel.ring();
     }
-    memory.collect();
-    if (!this.ip.tx.ready || ports.waiting) {
-      this.counters.RingFull++;
+    const freed = memory.collect();
+    const { starving } = this.tcpu.tcp;
+    const full = !this.ip.tx.ready || ports.waiting;
+    if (full) this.counters.RingFull++;
+    if (full || starving && memory.kept > 0) {
       Atomics.store(this.#words, TX_WAITS, 1);
       // It may have made room just before.
-      if (this.ip.tx.ready) this.#again.set(this.#clock.nowUs());
+      if (full ? this.ip.tx.ready : memory.collect()) this.#again.set(this.#clock.nowUs());
+    } else if (starving && freed) {
+      // A sender waits for blocks, and is told in a turn.
+      this.#again.set(this.#clock.nowUs());
     }
     if (this.#tx.broken) this.#leave('the transmit ring was damaged');
   }

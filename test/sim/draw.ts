@@ -1,9 +1,11 @@
 /** What a seed stands for: a network, two stacks' settings, and what applications do over them. */
 
+import { MIN_RING } from '../../lib/channel/window.ts';
 import type { ImpairOptions } from '../../lib/link/impair.ts';
 import { LINK_CSUM, LINK_TSO4, LINK_TSO6 } from '../../lib/link/link.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import type { TcpOptions } from '../../lib/tcp/config.ts';
+import type { TcpuSide } from './host.ts';
 
 /** One direction of a connection. */
 export interface StreamDraw {
@@ -52,6 +54,8 @@ export interface Draw {
   /** First sequence number of connections, or null for the keyed hash. */
   iss: number | null;
   connections: ConnectionDraw[];
+  /** Which of the two ends is an application with its own TCP, attached to its stack. */
+  tcpu: [TcpuSide | null, TcpuSide | null];
 }
 
 /** Draws of one seed. */
@@ -195,7 +199,33 @@ export function draw(seed: number): Draw {
     tcp: [drawTcp(dice, crowded), drawTcp(dice, crowded)],
     iss: dice.chance(0.5) ? null : dice.pick(0x7fffff00, -256, 0x7fffffff - 20_000, -20_000) | 0,
     connections: Array.from({ length: connections }, () => drawConnection(dice, crowded ? 300_000 : Math.floor(2_000_000 / connections), crowded)),
+    tcpu: [null, null],
   };
+}
+
+/** The draw of `seed`, with TCP in applications on one side or on both: rings and memory that are too small, doorbells that come late. */
+export function drawTcpu(seed: number): Draw {
+  const d = draw(seed);
+  const dice = new Dice(seed ^ 0x7c9);
+  const tight = d.memory[0] + d.memory[1] === 2 << 20;
+  const side = (n: number): TcpuSide => {
+    // The policy of its home: no delayed ACKs.
+    const { delayedAckMs: _, ...tcp } = d.tcp[n]!;
+    const late = dice.chance(0.4);
+    return {
+      window: {
+        rxRing: dice.pick(MIN_RING, MIN_RING, 512 << 10, 2 << 20), txRing: dice.pick(MIN_RING, MIN_RING, 256 << 10), call: 4096,
+        memory: tight ? 1 << 20 : dice.pick(1, 2, 8) << 20,
+      },
+      tcp,
+      seed: seed * 2 + n,
+      appWakesUs: late ? dice.spread(1, 20_000) : 0,
+      stackWakesUs: late ? dice.spread(1, 20_000) : 0,
+    };
+  };
+  const which = dice.pick(1, 2, 3, 3);
+  d.tcpu = [(which & 1) !== 0 ? side(0) : null, (which & 2) !== 0 ? side(1) : null];
+  return d;
 }
 
 /** Rate of the slower direction, bits per second, or Infinity. */
@@ -207,8 +237,9 @@ export function slowest(d: Draw): number {
 
 /** Longest round trip that the network of this draw can make of one packet, µs, queues full. */
 export function longestRoundTripUs(d: Draw): number {
-  if (d.impair === null) return 2 * d.latencyUs;
   let us = 0;
+  for (const side of d.tcpu) us += (side?.appWakesUs ?? 0) + (side?.stackWakesUs ?? 0);
+  if (d.impair === null) return us + 2 * d.latencyUs;
   for (const path of [d.impair, { ...d.impair, ...d.impair.up }]) {
     us += path.delayUs! + path.jitterUs! + Math.max(path.reorder! > 0 ? path.reorderUs! || 100_000 : 0, 0);
     if (path.rate! > 0) us += ((path.queuePackets! + 2) * d.mtu * 8e6) / path.rate!;

@@ -11,13 +11,15 @@ import { earliest } from '../../lib/tcp/timers.ts';
 import { CLOSED, CLOSE_WAIT, ESTABLISHED, LISTEN, STATE_NAMES, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from '../../lib/tcp/states.ts';
 import { RECOVERY_OPEN } from '../../lib/tcp/tcb.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
-import type { Stack } from '../../lib/stack.ts';
+import type { PacketMemory } from '../../lib/buffer/packet-memory.ts';
+import type { Clock } from '../../lib/clock.ts';
+import type { TcpHost } from '../../lib/home/tcp-host.ts';
 import { seqDiff, seqGeq, seqLeq, seqLt, seqMin } from '../../lib/wire/seq.ts';
 import type { Seq } from '../../lib/wire/seq.ts';
 
 /** A deadline may be overdue by this much: alarms of one instant fire one after the other. */
 const OVERDUE_MS = 2;
-/** lib/stack.ts: what TCP's millisecond clock begins with. */
+/** lib/stack.ts, lib/tcpu/tcpu.ts: what TCP's millisecond clock begins with. */
 const MS_EPOCH = 1_000_000;
 
 /** Something that must always hold does not. */
@@ -35,16 +37,23 @@ class Seen {
   round = 0;
 }
 
-/** Checks one stack again and again. */
+/** What is checked: a stack with its own TCP, or an application with its. */
+export interface Checked {
+  readonly memory: PacketMemory;
+  readonly tcp: TcpHost;
+  readonly clock: Clock;
+}
+
+/** Checks one home of TCP again and again. */
 export class Invariants {
   /** TCBs looked at. */
   checks = 0;
-  readonly #stack: Stack;
+  readonly #stack: Checked;
   readonly #name: string;
   readonly #seen = new Map<Tcb, Seen>();
   #round = 0;
 
-  constructor(stack: Stack, name: string) {
+  constructor(stack: Checked, name: string) {
     this.#stack = stack;
     this.#name = name;
   }

@@ -3,6 +3,7 @@
  * between them, applications on top, invariants checked after every event.
  *
  *     applications              applications
+ *     (TCPU)                    (TCPU)
  *     stack 0                   stack 1
  *     (capture)                 (capture)
  *     impairment, or fates      (fates)
@@ -19,13 +20,13 @@ import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import { AF_INET, AF_INET6 } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
-import { createStack } from '../../lib/stack.ts';
-import type { Stack } from '../../lib/stack.ts';
 import type { Seq } from '../../lib/wire/seq.ts';
 import { Application, setOptions } from './application.ts';
 import { BatchFates } from './batch-fates.ts';
 import { longestRoundTripUs, roundTripLoss, slowest } from './draw.ts';
 import type { Draw } from './draw.ts';
+import { createHost } from './host.ts';
+import type { Host } from './host.ts';
 import { Invariants } from './invariants.ts';
 
 const ADDRESSES = { 4: ['10.90.0.1', '10.90.0.2'], 6: ['fd90::1', 'fd90::2'] } as const;
@@ -43,6 +44,9 @@ export interface SimulationResult {
   rtos: number;
   /** TCBs looked at by the invariants. */
   checks: number;
+  /** Segments that found no room in an application's ring; times that an application found none in its own. */
+  ringDrops: number;
+  ringFull: number;
 }
 
 export interface SimulationOptions {
@@ -56,7 +60,7 @@ export interface SimulationOptions {
  */
 function patienceUs(draw: Draw): number {
   // Full queues and full memory lose as well.
-  const contended = slowest(draw) < Infinity || draw.connections.length > 6;
+  const contended = slowest(draw) < Infinity || draw.connections.length > 6 || draw.tcpu[0] !== null || draw.tcpu[1] !== null;
   const f = Math.max(roundTripLoss(draw), contended ? 0.2 : 0);
   const inRow = f === 0 ? 1 : Math.min(Math.max(Math.ceil(Math.log(1e-9) / Math.log(f)), 3), 14);
   const rtoUs = Math.max(200_000, 3 * longestRoundTripUs(draw)) + 1_000_000;
@@ -87,22 +91,22 @@ function makeLinks(draw: Draw, clock: VirtualClock): [Link, Link] {
 export function simulate(draw: Draw, options: SimulationOptions = {}): SimulationResult {
   const clock = new VirtualClock(draw.startUs);
   const links = makeLinks(draw, clock);
-  const stacks = links.map((link, side) => createStack({
+  const hosts = links.map((link, side) => createHost(`host ${side}`, {
     link: options.captures === undefined ? link : capture(link, options.captures[side]!),
     addresses: [`${ADDRESSES[4][side]!}/24`, `${ADDRESSES[6][side]!}/64`],
     clock,
     random: new SeededRandom(draw.seed * 2 + side),
     memory: draw.memory[side]!,
     tcp: draw.tcp[side]!,
-  }));
-  if (draw.iss !== null) for (const stack of stacks) stack.tcp.initialSequence = () => draw.iss as Seq;
-  const invariants = stacks.map((stack, side) => new Invariants(stack, `stack ${side}`));
+  }, draw.tcpu[side]!));
+  if (draw.iss !== null) for (const host of hosts) host.tcp.initialSequence = () => draw.iss as Seq;
+  const invariants = hosts.map((host) => new Invariants(host, host.name));
   const ends: Application[] = [];
   const failures: string[] = [];
   draw.connections.forEach((connection, number) => {
     const pair = [0, 1].map((side) => new Application(clock, connection, number, side));
     ends.push(...pair);
-    openConnection(draw, stacks, clock, number, pair, failures);
+    openConnection(draw, hosts, clock, number, pair, failures);
   });
 
   let progressUs = clock.nowUs();
@@ -110,12 +114,16 @@ export function simulate(draw: Draw, options: SimulationOptions = {}): Simulatio
   const patience = patienceUs(draw);
   const step = (): string => {
     for (const one of invariants) one.check();
+    for (const host of hosts) {
+      const violations = host.violations();
+      if (violations !== '') return violations;
+    }
     let progress = 0;
     for (const end of ends) {
       if (end.failure !== '') return end.failure;
       progress += end.received + end.sent + (end.closed ? 1 : 0) + (end.ended ? 1 : 0);
     }
-    progress += stacks[0]!.tcp.counters.CurrEstab + stacks[1]!.tcp.counters.CurrEstab;
+    progress += hosts[0]!.tcp.counters.CurrEstab + hosts[1]!.tcp.counters.CurrEstab;
     if (progress !== before) {
       before = progress;
       progressUs = clock.nowUs();
@@ -124,29 +132,31 @@ export function simulate(draw: Draw, options: SimulationOptions = {}): Simulatio
     }
     return failures[0] ?? '';
   };
-  const failure = run(draw, clock, stacks, ends, step);
+  const failure = run(draw, clock, hosts, ends, step);
   const result: SimulationResult = {
     failure,
     ms: (clock.nowUs() - draw.startUs) / 1000,
     bytes: ends.reduce((sum, end) => sum + end.received, 0),
-    segments: stacks.reduce((sum, stack) => sum + stack.tcp.counters.OutSegs, 0),
-    retransmitted: stacks.reduce((sum, stack) => sum + stack.tcp.counters.RetransSegs, 0),
-    rtos: stacks.reduce((sum, stack) => sum + stack.tcp.counters.RtoTimeouts, 0),
+    segments: hosts.reduce((sum, host) => sum + host.tcp.counters.OutSegs, 0),
+    retransmitted: hosts.reduce((sum, host) => sum + host.tcp.counters.RetransSegs, 0),
+    rtos: hosts.reduce((sum, host) => sum + host.tcp.counters.RtoTimeouts, 0),
     checks: invariants.reduce((sum, one) => sum + one.checks, 0),
+    ringDrops: hosts.reduce((sum, host) => sum + (host.application?.counters.InRingFull ?? 0), 0),
+    ringFull: hosts.reduce((sum, host) => sum + (host.tcpu?.counters.RingFull ?? 0), 0),
   };
-  if (failure !== '') result.failure = `${failure}\n  ${ends.filter((end) => !end.done).join('\n  ')}\n${describe(stacks)}`;
-  for (const stack of stacks) void stack.close({ graceful: false });
+  if (failure !== '') result.failure = `${failure}\n  ${ends.filter((end) => !end.done).join('\n  ')}\n${describe(hosts)}`;
+  for (const host of hosts) host.close();
   return result;
 }
 
 function openConnection(
-  draw: Draw, stacks: Stack[], clock: VirtualClock, number: number, pair: Application[], failures: string[],
+  draw: Draw, hosts: Host[], clock: VirtualClock, number: number, pair: Application[], failures: string[],
 ): void {
   const connection = draw.connections[number]!;
   const { opener, startUs } = connection;
   const domain = draw.version === 4 ? AF_INET : AF_INET6;
   const port = FIRST_PORT + number;
-  const listener = stacks[1 - opener]!.socket(domain) as BsdSocket;
+  const listener = hosts[1 - opener]!.socket(domain) as BsdSocket;
   setOptions(listener, connection, 1 - opener);
   const bound = listener.bind('', port);
   if (bound < 0) failures.push(`bind: errno ${-bound}`);
@@ -159,7 +169,7 @@ function openConnection(
     listener.close();
   };
   const connect = clock.alarm(() => {
-    const socket = stacks[opener]!.socket(domain) as BsdSocket;
+    const socket = hosts[opener]!.socket(domain) as BsdSocket;
     setOptions(socket, connection, opener);
     const result = socket.connect(ADDRESSES[draw.version][1 - opener]!, port);
     if (result !== -EINPROGRESS) failures.push(`connect: ${result}`);
@@ -169,7 +179,7 @@ function openConnection(
 }
 
 /** Returns what went wrong, or ''. */
-function run(draw: Draw, clock: VirtualClock, stacks: Stack[], ends: Application[], step: () => string): string {
+function run(draw: Draw, clock: VirtualClock, hosts: Host[], ends: Application[], step: () => string): string {
   let failure = '';
   try {
     const stopUs = clock.nowUs() + limitUs(draw);
@@ -184,16 +194,14 @@ function run(draw: Draw, clock: VirtualClock, stacks: Stack[], ends: Application
     // What the applications have left behind goes by itself: last ACKs, TIME-WAIT, packets on their way.
     const gone = clock.runUntil(() => {
       failure = step();
-      return failure !== '' || stacks.every((stack) => stack.tcp.connections === 0 && stack.tcp.timeWaits === 0);
+      return failure !== '' || hosts.every(({ tcp }) => tcp.connections === 0 && tcp.timeWaits === 0);
     }, patienceUs(draw) + 70e6);
     if (failure !== '') return failure;
     if (!gone) return 'connections are left over';
     clock.advance(1e6);
-    for (const [side, stack] of stacks.entries()) {
-      const { memory } = stack;
-      if (memory.freeBlocks !== memory.blockCount) return `stack ${side}: ${memory.blockCount - memory.freeBlocks} blocks leaked`;
-      const { CurrEstab } = stack.tcp.counters;
-      if (CurrEstab !== 0) return `stack ${side}: CurrEstab is ${CurrEstab}`;
+    for (const host of hosts) {
+      const left = host.leftOver();
+      if (left !== '') return left;
     }
     return '';
   } catch (error) {
@@ -206,17 +214,21 @@ function nonZero(counters: object): object {
 }
 
 /** The connections as they stand, for a person. */
-function describe(stacks: Stack[]): string {
+function describe(hosts: Host[]): string {
   const lines: string[] = [];
-  for (const [side, stack] of stacks.entries()) {
+  for (const stack of hosts) {
     stack.tcp.forEach((tcb) => {
-      lines.push(`  stack ${side} ${tcb.localPort}->${tcb.remotePort} state ${tcb.state} flight ${tcb.flight} unsent ${(tcb.sndEnd - tcb.sndNxt) | 0}`
+      lines.push(`  ${stack.name} ${tcb.localPort}->${tcb.remotePort} state ${tcb.state} flight ${tcb.flight} unsent ${(tcb.sndEnd - tcb.sndNxt) | 0}`
         + ` sndWnd ${tcb.sndWnd} cwnd ${tcb.cwnd} pipe ${tcb.pipe} mss ${tcb.sndMss} recovery ${tcb.recovery} sacked ${tcb.sackedCount}`
         + ` lost ${tcb.lostBytes} rexmtAt ${tcb.rexmtAt} persistAt ${tcb.persistAt} backoff ${tcb.backoff} rto ${tcb.rtoMs} now ${stack.tcp.nowMs}`
         + ` readable ${tcb.readable} rcvWnd ${tcb.rcvWnd} ooo ${tcb.oooCount} rtos ${tcb.rtos} fin ${tcb.finQueued}/${tcb.finSent}/${tcb.finReceived}`);
     });
-    lines.push(`  stack ${side} free blocks ${stack.memory.freeBlocks}/${stack.memory.blockCount} exhausted ${stack.memory.exhausted}`
+    lines.push(`  ${stack.name} free blocks ${stack.memory.freeBlocks}/${stack.memory.blockCount} exhausted ${stack.memory.exhausted}`
       + ` time-waits ${stack.tcp.timeWaits} ${JSON.stringify(nonZero(stack.tcp.counters))}`);
+    if (stack.tcpu !== null) {
+      lines.push(`  ${stack.name} kept ${stack.tcpu.memory.kept} ${JSON.stringify(nonZero(stack.tcpu.counters))}`
+        + ` TCPK ${JSON.stringify(nonZero(stack.application!.counters))} flows ${stack.application!.flowCount}`);
+    }
   }
   return lines.join('\n');
 }
