@@ -1,0 +1,130 @@
+"""An application that speaks to a stack with its bare hands: control socket, shared memory, rings.
+
+What lib/tcpu does politely, this does at will. See lib/channel/{control,window,records,calls}.ts for the
+numbers. Used by the tests of TCPK: `python3 raw-client.py SOCKET COMMAND …`.
+"""
+
+import json
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+
+RX_TAIL, RX_HEAD, TX_TAIL, TX_HEAD, APP_SLEEPS, STACK_SLEEPS = (16 * i for i in range(6))
+FROM_APP_SEGMENT, FROM_APP_SENDTO, FROM_APP_OPEN, FROM_APP_CLOSE = 1, 2, 3, 4
+CALL_BIND, CALL_LISTEN, CALL_UNBIND, CALL_CONNECT = 1, 2, 3, 4
+MAPPED = 0xFFFF
+SIZES = {'rxRing': 128 << 10, 'txRing': 128 << 10, 'call': 4096, 'memory': 1 << 20}
+
+
+def ipv4(text):
+    """The four words of an address."""
+    return [0, 0, MAPPED, struct.unpack('!i', socket.inet_aton(text))[0]]
+
+
+class Application:
+    def __init__(self, path, name='raw', sizes=SIZES):
+        self.sizes = sizes
+        self.control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.connect(path)
+        self.control.send(json.dumps({'tcpu': 1, 'name': name, 'sizes': sizes}).encode())
+        text, self.fds, _, _ = socket.recv_fds(self.control, 65536, 8)
+        self.info = json.loads(text)
+        if 'error' in self.info:
+            raise OSError(self.info['error'])
+        self.rx = 4096
+        self.tx = self.rx + sizes['rxRing']
+        self.memory = self.tx + sizes['txRing'] + sizes['call']
+        self.length = self.memory + sizes['memory']
+        self.map = mmap.mmap(self.fds[0], self.length)
+        self.tail = 0
+
+    def word(self, index, value=None):
+        if value is None:
+            return struct.unpack_from('<i', self.map, index * 4)[0]
+        struct.pack_into('<i', self.map, index * 4, value)
+
+    def call(self, *words):
+        """One call; returns the words of the answer."""
+        self.control.send(struct.pack('<%di' % len(words), *words))
+        return struct.unpack('<64i', self.control.recv(65536))
+
+    def bind(self, address, port, bits=0):
+        answer = self.call(CALL_BIND, *address, port, bits)
+        return answer[0], answer[1]
+
+    def connect(self, handle, remote, port):
+        return self.call(CALL_CONNECT, handle, -1, 0, 0, MAPPED if remote[2] == MAPPED else 0, 0, *remote, port)
+
+    def record(self, kind, payload, length=None):
+        """Puts a record into the transmit ring, honest about its length unless told otherwise."""
+        true = (8 + len(payload) + 7) & ~7
+        size = self.sizes['txRing']
+        at = self.tail & (size - 1)
+        if at + true > size:
+            struct.pack_into('<ii', self.map, self.tx + at, size - at, 0)
+            self.tail += size - at
+            at = 0
+        struct.pack_into('<ii', self.map, self.tx + at, true if length is None else length, kind)
+        self.map[self.tx + at + 8:self.tx + at + 8 + len(payload)] = payload
+        self.tail = (self.tail + true) & 0xFFFFFFFF
+
+    def room(self):
+        return self.sizes['txRing'] - ((self.tail - (self.word(TX_HEAD) & 0xFFFFFFFF)) & 0xFFFFFFFF)
+
+    def publish(self):
+        self.word(TX_TAIL, struct.unpack('<i', struct.pack('<I', self.tail & 0xFFFFFFFF))[0])
+        self.ring()
+
+    def ring(self):
+        os.write(self.fds[2], struct.pack('<Q', 1))
+
+    def segment(self, handle, header, pieces=(), gso=(0, 0), header_length=None, count=None):
+        words = [handle, 64 << 8, gso[0], gso[1], len(header) if header_length is None else header_length,
+                 len(pieces) if count is None else count]
+        payload = struct.pack('<6i', *words) + header.ljust(60, b'\0')
+        for offset, length in pieces:
+            payload += struct.pack('<ii', offset, length)
+        self.record(FROM_APP_SEGMENT, payload)
+
+    def send_to(self, local, remote, header):
+        payload = struct.pack('<6i', -1, 64 << 8, 0, 0, len(header), 0) + header.ljust(60, b'\0')
+        self.record(FROM_APP_SENDTO, payload + struct.pack('<8i', *local, *remote))
+
+
+def tcp_header(source, destination, seq=1000, ack=0, flags=2, window=65535):
+    return struct.pack('!HHIIBBHHH', source, destination, seq, ack, 5 << 4, flags, window, 0, 0)
+
+
+def kill_cycles(path, count, remote, first_port):
+    """Applications that bind, listen, open a connection, and are killed in the middle of it."""
+    for i in range(count):
+        child = os.fork()
+        if child == 0:
+            app = Application(path, 'victim')
+            number, port = app.bind(ipv4('0.0.0.0'), first_port + i % 100)
+            if number < 0:
+                print('bind', number, file=sys.stderr)
+                os._exit(3)
+            app.call(CALL_LISTEN, number, 0)
+            answer = app.connect(0, ipv4(remote), 9)
+            if answer[0] < 0:
+                print('connect', answer[0], file=sys.stderr)
+                os._exit(4)
+            app.segment(0, tcp_header(answer[0], 9))
+            app.publish()
+            os.kill(os.getpid(), signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            print('cycle %d ended with %d' % (i, status), file=sys.stderr)
+            sys.exit(1)
+
+
+if __name__ == '__main__':
+    path, command, *rest = sys.argv[1:]
+    if command == 'kill-cycles':
+        kill_cycles(path, int(rest[0]), rest[1], int(rest[2]))
+    else:
+        sys.exit('unknown command ' + command)
