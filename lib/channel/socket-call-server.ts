@@ -1,0 +1,571 @@
+/**
+ * The stack's side of a classic application's socket calls (socket-calls.ts): a table of this one
+ * application's sockets, the calls on them, and what is told of them. A worker thread that runs TCPU serves
+ * its main thread with the same.
+ *
+ * **The application is not believed.** Its words are a copy of its own making, its call area may change at
+ * any time: numbers, lengths and offsets are read once and checked; data is copied once, by the socket's own
+ * methods; strings are copied before they are looked at. Whatever it asks, the answer is a number, and all that it can
+ * use up is bounded: sockets by `maxSockets`, unseen events by six for each, ICMP errors and echo replies that nobody
+ * fetches by a few for each, memory by what the sockets' own buffers may have.
+ *
+ * Sockets do not keep the stack's process alive: that is for whoever runs the stack to decide.
+ * Left out: passing sockets between applications, and calls that wait.
+ */
+
+import {
+  EAGAIN, EBADF, EFAULT, EINPROGRESS, EINVAL, EMFILE, EMSGSIZE, ENETDOWN, EOPNOTSUPP, EPROTONOSUPPORT,
+} from '../errno.ts';
+import { UdpRemote } from '../ip/udp-remote.ts';
+import {
+  AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, MSG_PEEK, MSG_TRUNC, POLLERR, POLLIN, POLLOUT, SO_RCVBUF,
+  SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET,
+} from '../socket.ts';
+import type {
+  BsdSocket, DatagramSocket, EchoErrorInfo, EchoProvider, EchoReplyInfo, IcmpEchoSocket, SocketAddress, SocketProvider,
+  UdpErrorInfo, UdpProvider,
+} from '../socket.ts';
+import { formatAddress, parseAddress } from '../wire/address.ts';
+import * as calls from './socket-calls.ts';
+import type { Window } from './window.ts';
+
+/** ICMP errors and echo replies that wait to be fetched, for each socket. */
+const MAX_ERRORS = 8;
+const MAX_REPLIES = 100;
+/** Datagrams of one call: more are sent by the next. */
+const MAX_SEGMENTS = 1024;
+/** Receive buffer of a UDP socket whose application asks for none: its reader is a process away. Bytes, doubled as ever. */
+const DATAGRAM_BUFFER = 1 << 20;
+
+export interface SocketCallParts {
+  /** Its call area is used. */
+  window: Window;
+  /** Where TCP sockets come from; UDP and echo sockets, when the application may have any. */
+  provider: SocketProvider;
+  udp: UdpProvider | null;
+  echo: EchoProvider | null;
+  /** Tells the application of an event (`TO_APP_EVENT`). Must not call back into the server. */
+  notify: (socket: number, events: number, value: number) => void;
+  /** Whether the application may bind this port (not 0) of IPPROTO_TCP or IPPROTO_UDP: 0, or a negative errno. */
+  mayBind?: (protocol: number, port: number) => number;
+  /** Most sockets at one time, 1 to 65536. Default 65536. */
+  maxSockets?: number;
+}
+
+/** A socket of the application: one of the three is not null. */
+class Entry {
+  number = 0;
+  tcp: BsdSocket | null = null;
+  udp: DatagramSocket | null = null;
+  echo: IcmpEchoSocket | null = null;
+  /** Events that the application was told of and has not seen yet, as far as known; what happened besides. */
+  told = 0;
+  waiting = 0;
+  /** A call on it is going on: what it causes is told at its end. */
+  busy = false;
+  /** Calls so far, modulo 256. */
+  calls = 0;
+  errors: (({ errno: number }) & (UdpErrorInfo | EchoErrorInfo))[] | null = null;
+  replies: Int32Array | null = null;
+  replyCount = 0;
+  /** What SO_RCVBUF shows while the application has not set it; -1 after that. */
+  rcvbuf = -1;
+}
+
+export class SocketCallCounters {
+  calls = 0;
+  events = 0;
+  /** Calls that no library of ours makes: unknown, too short, or for something outside the call area. */
+  malformed = 0;
+}
+
+export class SocketCallServer {
+  readonly counters = new SocketCallCounters();
+  readonly #parts: SocketCallParts;
+  readonly #window: Window;
+  readonly #maxSockets: number;
+  /** By place. */
+  readonly #entries: (Entry | null)[] = [];
+  readonly #free: number[] = [];
+  /** How often each place was used. */
+  readonly #reuses: number[] = [];
+  /** Where a datagram goes. */
+  readonly #to = new UdpRemote(AF_INET6);
+  #size = 0;
+  #closed = false;
+
+  constructor(parts: SocketCallParts) {
+    this.#parts = parts;
+    this.#window = parts.window;
+    this.#maxSockets = Math.min(parts.maxSockets ?? 1 << calls.NUMBER_BITS, 1 << calls.NUMBER_BITS);
+  }
+
+  /** Open sockets. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Visits every open socket, for listings. */
+  forEach(
+    visit: (number: number, socket: BsdSocket | DatagramSocket | IcmpEchoSocket, protocol: 'tcp' | 'udp' | 'icmp') => void,
+  ): void {
+    for (const entry of this.#entries.slice()) {
+      if (entry === null) continue;
+      if (entry.tcp !== null) visit(entry.number, entry.tcp, 'tcp');
+      else if (entry.udp !== null) visit(entry.number, entry.udp, 'udp');
+      else visit(entry.number, entry.echo!, 'icmp');
+    }
+  }
+
+  /** The application is gone. Its connections end with FIN when `graceful`, otherwise (it was killed) with a reset. */
+  close(graceful = false): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const entry of this.#entries.slice()) if (entry !== null) this.#remove(entry, !graceful);
+  }
+
+  /** One call; see Channel.call. */
+  call(words: Int32Array, count: number): number {
+    if (this.#closed) return -ENETDOWN;
+    const counters = this.counters;
+    counters.calls++;
+    const op = words[0]!;
+    const least = calls.CALL_LENGTHS[op - calls.CALL_SOCKET];
+    if (least === undefined || !(count >= least) || !(count <= words.length)) {
+      counters.malformed++;
+      return -EINVAL;
+    }
+    if (op === calls.CALL_SOCKET) return this.#open(words[1]!, words[2]!, words[3]!);
+    const entry = this.#find(words[calls.IN_SOCKET]!);
+    if (entry === null) return -EBADF;
+    const seen = words[calls.IN_SEEN]!;
+    entry.busy = true;
+    const result = this.#run(entry, op, words);
+    entry.busy = false;
+    if (result === -EFAULT) counters.malformed++;
+    if (entry.number >= 0) this.#conclude(entry, words, seen);
+    else words[calls.OUT_STATE] = 0;
+    return result;
+  }
+
+  /** Says how the socket stands now, and what happened that was not told. */
+  #conclude(entry: Entry, words: Int32Array, seen: number): void {
+    const state = this.#poll(entry);
+    words[calls.OUT_STATE] = calls.STATE_VALID | state;
+    words[calls.OUT_AVAILABLE] = this.#available(entry);
+    words[calls.OUT_WRITABLE] = entry.tcp !== null ? Math.min(entry.tcp.writable, 0x7fffffff) : 0;
+    entry.calls = (entry.calls + 1) & 0xff;
+    entry.told &= ~seen;
+    const waiting = entry.waiting;
+    if (waiting === 0) return;
+    entry.waiting = 0;
+    // What the call itself has dealt with needs no telling.
+    this.#tell(entry, waiting & (state | ~(POLLIN | POLLOUT)));
+  }
+
+  #tell(entry: Entry, events: number): void {
+    if (entry.busy) {
+      entry.waiting |= events;
+      return;
+    }
+    // Told again when the application has seen the first, if it still holds.
+    entry.waiting |= events & entry.told;
+    if (entry.tcp !== null) events |= entry.tcp.poll() & POLLIN;
+    events &= ~entry.told;
+    if (events === 0) return;
+    entry.told |= events;
+    this.counters.events++;
+    const most = (1 << calls.VALUE_BITS) - 1;
+    this.#parts.notify(entry.number, events, (entry.calls << calls.VALUE_BITS) | Math.min(this.#available(entry), most));
+  }
+
+  #poll(entry: Entry): number {
+    let state = entry.errors !== null && entry.errors.length > 0 ? POLLERR : 0;
+    if (entry.tcp !== null) state |= entry.tcp.poll();
+    else if (entry.udp !== null) state |= entry.udp.poll();
+    else state |= (entry.replyCount > 0 ? POLLIN : 0) | POLLOUT;
+    return state;
+  }
+
+  #available(entry: Entry): number {
+    return entry.tcp !== null ? entry.tcp.available : entry.udp !== null ? entry.udp.available : 0;
+  }
+
+  // ----------------------------------------------------------------------------------- the table
+
+  #find(number: number): Entry | null {
+    if (number < 0) return null;
+    const entry = this.#entries[number & ((1 << calls.NUMBER_BITS) - 1)] ?? null;
+    return entry !== null && entry.number === number ? entry : null;
+  }
+
+  get #full(): boolean {
+    return this.#size >= this.#maxSockets;
+  }
+
+  #add(entry: Entry): number {
+    const place = this.#free.pop() ?? this.#entries.length;
+    const reuses = ((this.#reuses[place] ?? -1) + 1) & calls.NUMBER_REUSES;
+    this.#reuses[place] = reuses;
+    this.#entries[place] = entry;
+    this.#size++;
+    entry.number = (reuses << calls.NUMBER_BITS) | place;
+    return entry.number;
+  }
+
+  #remove(entry: Entry, abort: boolean): number {
+    const place = entry.number & ((1 << calls.NUMBER_BITS) - 1);
+    entry.number = -1;
+    this.#entries[place] = null;
+    this.#free.push(place);
+    this.#size--;
+    // What it may still have to tell is for nobody.
+    entry.busy = true;
+    const { tcp } = entry;
+    if (tcp === null) return (entry.udp ?? entry.echo!).close();
+    tcp.onready = null;
+    return abort ? tcp.abort() : tcp.close();
+  }
+
+  #open(domain: number, type: number, protocol: number): number {
+    const { provider, udp, echo } = this.#parts;
+    if (this.#full) return -EMFILE;
+    if (type === SOCK_STREAM && (protocol === 0 || protocol === IPPROTO_TCP)) {
+      const socket = provider.socket(domain, type, protocol);
+      return typeof socket === 'number' ? socket : this.#addTcp(socket).number;
+    }
+    if (type !== SOCK_DGRAM) return -EPROTONOSUPPORT;
+    if (udp !== null && (protocol === 0 || protocol === IPPROTO_UDP)) {
+      const socket = udp.socket(domain);
+      return typeof socket === 'number' ? socket : this.#addUdp(socket);
+    }
+    if (echo !== null && protocol === (domain === AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
+      const socket = echo.open(domain);
+      return typeof socket === 'number' ? socket : this.#addEcho(socket);
+    }
+    return -EPROTONOSUPPORT;
+  }
+
+  #addTcp(socket: BsdSocket): Entry {
+    const entry = new Entry();
+    entry.tcp = socket;
+    socket.unref();
+    socket.onready = (events) => this.#tell(entry, events);
+    this.#add(entry);
+    return entry;
+  }
+
+  #addUdp(socket: DatagramSocket): number {
+    const entry = new Entry();
+    entry.udp = socket;
+    socket.unref();
+    entry.rcvbuf = socket.getsockopt(SOL_SOCKET, SO_RCVBUF);
+    socket.setsockopt(SOL_SOCKET, SO_RCVBUF, DATAGRAM_BUFFER);
+    socket.onreadable = () => this.#tell(entry, POLLIN);
+    socket.onwritable = () => this.#tell(entry, POLLOUT);
+    socket.onerror = (errno, info) => this.#failed(entry, errno, info);
+    return this.#add(entry);
+  }
+
+  #addEcho(socket: IcmpEchoSocket): number {
+    const entry = new Entry();
+    entry.echo = socket;
+    socket.onreply = (reply) => this.#replied(entry, reply);
+    socket.onerror = (errno, info) => this.#failed(entry, errno, info);
+    return this.#add(entry);
+  }
+
+  #failed(entry: Entry, errno: number, info: UdpErrorInfo | EchoErrorInfo): void {
+    entry.errors ??= [];
+    if (entry.errors.length < MAX_ERRORS) entry.errors.push({ errno, ...info });
+    this.#tell(entry, POLLERR);
+  }
+
+  #replied(entry: Entry, reply: EchoReplyInfo): void {
+    if (entry.replyCount < MAX_REPLIES) {
+      entry.replies ??= new Int32Array(MAX_REPLIES * calls.REPLY_WORDS);
+      const at = entry.replyCount++ * calls.REPLY_WORDS;
+      const words = entry.replies;
+      words[at + calls.REPLY_SEQ] = reply.seq;
+      words[at + calls.REPLY_BYTES] = reply.bytes;
+      words[at + calls.REPLY_IP] = reply.ttl << 8 | reply.tos;
+      words[at + calls.REPLY_RTT_US] = Math.min(Math.round(reply.rttUs), 0x7fffffff);
+      words[at + calls.REPLY_DUPLICATE] = reply.duplicate ? 1 : 0;
+      words[at + calls.REPLY_ADDRESS] = reply.w0;
+      words[at + calls.REPLY_ADDRESS + 1] = reply.w1;
+      words[at + calls.REPLY_ADDRESS + 2] = reply.w2;
+      words[at + calls.REPLY_ADDRESS + 3] = reply.w3;
+    }
+    this.#tell(entry, POLLIN);
+  }
+
+  // ----------------------------------------------------------------------------------- the calls
+
+  #run(entry: Entry, op: number, words: Int32Array): number {
+    switch (op) {
+      case calls.CALL_SOCKET_SETOPT: return this.#setOption(entry, words);
+      case calls.CALL_SOCKET_POLL: return this.#poll(entry);
+      case calls.CALL_SOCKET_CLOSE: return this.#remove(entry, words[3] === calls.CLOSE_ABORT);
+      case calls.CALL_SOCKET_ERRORS: return this.#takeErrors(entry);
+    }
+    const { tcp, udp } = entry;
+    if (entry.echo !== null) return this.#runEcho(entry, entry.echo, op, words);
+    switch (op) {
+      case calls.CALL_SOCKET_BIND: return this.#bind(entry, words);
+      case calls.CALL_SOCKET_CONNECT: return this.#connect(tcp ?? udp!, words);
+      case calls.CALL_SOCKET_GETOPT: return this.#getOption(entry, words);
+      case calls.CALL_SOCKET_NAMES: {
+        const socket = tcp ?? udp!;
+        writeNames(words, socket.getsockname(), socket.getpeername());
+        return 0;
+      }
+    }
+    return tcp !== null ? this.#runTcp(tcp, op, words) : this.#runUdp(entry, udp!, op, words);
+  }
+
+  #runTcp(socket: BsdSocket, op: number, words: Int32Array): number {
+    const { bytes, call } = this.#window;
+    switch (op) {
+      case calls.CALL_SOCKET_SEND: {
+        const length = words[3]!;
+        const offset = words[5]!;
+        return this.#inside(offset, length) ? socket.send(bytes, call + offset, length, words[4]!) : -EFAULT;
+      }
+      case calls.CALL_SOCKET_RECV: {
+        const length = words[3]!;
+        return this.#inside(0, length) ? socket.recv(bytes, call, length, words[4]!) : -EFAULT;
+      }
+      case calls.CALL_SOCKET_LISTEN: return socket.listen(words[3]!);
+      case calls.CALL_SOCKET_ACCEPT: return this.#accept(socket, words);
+      case calls.CALL_SOCKET_SHUTDOWN: return socket.shutdown(words[3]!);
+      default: return -EOPNOTSUPP;
+    }
+  }
+
+  #runUdp(entry: Entry, socket: DatagramSocket, op: number, words: Int32Array): number {
+    switch (op) {
+      case calls.CALL_DATAGRAM_SEND: return this.#sendDatagrams(entry, socket, words);
+      case calls.CALL_DATAGRAM_FETCH: return this.#fetch(entry, socket, words);
+      case calls.CALL_DATAGRAM_DISCONNECT: return socket.disconnect();
+      case calls.CALL_DATAGRAM_MEMBERSHIP: {
+        const group = textOf(words, 3);
+        return words[7] !== 0 ? socket.addMembership(group) : socket.dropMembership(group);
+      }
+      default: return -EOPNOTSUPP;
+    }
+  }
+
+  #runEcho(entry: Entry, socket: IcmpEchoSocket, op: number, words: Int32Array): number {
+    const { bytes, call } = this.#window;
+    switch (op) {
+      case calls.CALL_ECHO_SEND: {
+        const seq = words[3]!;
+        const length = words[4]!;
+        if (seq < 0 || seq > 0xffff) return -EINVAL;
+        if (words[5] === 0) return socket.send(seq, length, textOf(words, 6));
+        if (!this.#inside(0, length)) return -EFAULT;
+        return socket.send(seq, bytes.subarray(call, call + length), textOf(words, 6));
+      }
+      case calls.CALL_ECHO_REPLIES: {
+        const count = entry.replyCount;
+        entry.replyCount = 0;
+        const most = count * calls.REPLY_WORDS;
+        for (let i = 0; i < most; i++) this.#window.words[(call >> 2) + i] = entry.replies![i]!;
+        return count;
+      }
+      default: return -EOPNOTSUPP;
+    }
+  }
+
+  /** Whether these bytes of the call area are in it. */
+  #inside(offset: number, length: number): boolean {
+    const size = this.#window.sizes.call;
+    return length >= 0 && offset >= 0 && offset <= size && length <= size - offset;
+  }
+
+  #bind(entry: Entry, words: Int32Array): number {
+    const port = words[7]!;
+    if (port < 0 || port > 0xffff) return -EINVAL;
+    if (port !== 0) {
+      const allowed = this.#parts.mayBind?.(entry.tcp !== null ? IPPROTO_TCP : IPPROTO_UDP, port) ?? 0;
+      if (allowed < 0) return allowed;
+    }
+    return (entry.tcp ?? entry.udp!).bind(textOf(words, 3), port);
+  }
+
+  #connect(socket: BsdSocket | DatagramSocket, words: Int32Array): number {
+    const result = socket.connect(textOf(words, 3), words[7]!);
+    writeNames(words, result === 0 || result === -EINPROGRESS ? socket.getsockname() : null, null);
+    return result;
+  }
+
+  #accept(listener: BsdSocket, words: Int32Array): number {
+    if (this.#full) return -EMFILE;
+    const socket = listener.accept();
+    if (typeof socket === 'number') return socket;
+    const entry = this.#addTcp(socket);
+    writeNames(words, socket.getsockname(), socket.getpeername());
+    words[calls.ACCEPT_STATE] = socket.poll();
+    words[calls.ACCEPT_STATE + 1] = socket.available;
+    words[calls.ACCEPT_STATE + 2] = Math.min(socket.writable, 0x7fffffff);
+    return entry.number;
+  }
+
+  #getOption(entry: Entry, words: Int32Array): number {
+    const level = words[3]!;
+    const option = words[4]!;
+    if (entry.udp !== null && entry.rcvbuf >= 0 && level === SOL_SOCKET && option === SO_RCVBUF) {
+      words[calls.OUT_RESULTS] = entry.rcvbuf;
+      return calls.FORM_NUMBER;
+    }
+    const value = (entry.tcp ?? entry.udp!).getsockopt(level, option);
+    if (typeof value === 'number') {
+      words[calls.OUT_RESULTS] = value;
+      return calls.FORM_NUMBER;
+    }
+    const text = typeof value === 'string' ? value : JSON.stringify(value);
+    const length = this.#write(text);
+    if (length < 0) return length;
+    words[calls.OUT_RESULTS] = length;
+    return typeof value === 'string' ? calls.FORM_STRING : calls.FORM_JSON;
+  }
+
+  #setOption(entry: Entry, words: Int32Array): number {
+    const level = words[3]!;
+    const option = words[4]!;
+    const form = words[5]!;
+    const value = words[6]!;
+    if (form === calls.FORM_STRING) {
+      if (value < 0 || value > calls.MAX_OPTION_STRING) return -EINVAL;
+      if (!this.#inside(0, value)) return -EFAULT;
+      if (entry.tcp === null) return -EINVAL;
+      const { bytes, call } = this.#window;
+      let text = '';
+      for (let i = 0; i < value; i++) text += String.fromCharCode(bytes[call + i]!);
+      return entry.tcp.setsockopt(level, option, text);
+    }
+    if (form !== calls.FORM_NUMBER) return -EINVAL;
+    const result = (entry.tcp ?? entry.udp ?? entry.echo!).setsockopt(level, option, value);
+    if (result === 0 && level === SOL_SOCKET && option === SO_RCVBUF) entry.rcvbuf = -1;
+    return result;
+  }
+
+  /** Writes a text to the call area. Returns its length in bytes, or -EMSGSIZE. */
+  #write(text: string): number {
+    const encoded = new TextEncoder().encode(text);
+    const { bytes, call, sizes } = this.#window;
+    if (encoded.length > sizes.call) return -EMSGSIZE;
+    bytes.set(encoded, call);
+    return encoded.length;
+  }
+
+  // ----------------------------------------------------------------------------------- datagrams
+
+  #sendDatagrams(entry: Entry, socket: DatagramSocket, words: Int32Array): number {
+    const { bytes, call } = this.#window;
+    const length = words[3]!;
+    const segment = words[4]!;
+    const offset = words[5]!;
+    const port = words[10]!;
+    const addressed = words[11] !== 0;
+    if (!this.#inside(offset, length)) return -EFAULT;
+    if (segment < 0 || addressed && (port <= 0 || port > 0xffff)) return -EINVAL;
+    const to = this.#to;
+    to.w0 = words[6]!;
+    to.w1 = words[7]!;
+    to.w2 = words[8]!;
+    to.w3 = words[9]!;
+    to.port = port;
+    let result: number;
+    if (segment > 0) {
+      const most = Math.min(length, segment * MAX_SEGMENTS);
+      result = socket.sendSegments(bytes, call + offset, most, segment, addressed ? to.address : null, port);
+    } else if (addressed) {
+      result = socket.reply(bytes, call + offset, length, to);
+    } else {
+      result = socket.sendTo(bytes, call + offset, length, null, 0);
+    }
+    // The error that the send took is not told once more.
+    const { errors } = entry;
+    if (result < 0 && errors !== null && errors.length > 0) {
+      const taken = errors.findIndex((error) => error.errno === -result && 'pending' in error && error.pending);
+      if (taken >= 0) errors.splice(taken, 1);
+    }
+    return result;
+  }
+
+  #fetch(entry: Entry, socket: DatagramSocket, words: Int32Array): number {
+    const window = this.#window;
+    const flags = words[3]!;
+    const all = (flags & calls.FETCH_ALL) !== 0;
+    const area = window.sizes.call;
+    const most = all ? area : words[4]!;
+    if (most < 0) return -EINVAL;
+    const passed = flags & (MSG_PEEK | MSG_TRUNC);
+    let at = 0;
+    let count = 0;
+    let failed = false;
+    while (at + calls.DATAGRAM_HEADER <= area) {
+      const next = socket.available;
+      const room = Math.min(most, area - at - calls.DATAGRAM_HEADER);
+      if (count > 0 && next > room) break;
+      const result = socket.recvFrom(window.bytes, window.call + at + calls.DATAGRAM_HEADER, room, passed);
+      if (result === -EAGAIN || result === -EBADF) {
+        if (count === 0) return result;
+        break;
+      }
+      if (result < 0) {
+        if (!all || failed) return count > 0 ? count : result;
+        // An error that was pending is told by `onerror`, too.
+        failed = true;
+        continue;
+      }
+      const remote = socket.remote;
+      const length = Math.min(result, room);
+      const w = (window.call + at) >> 2;
+      window.words[w + calls.DATAGRAM_LENGTH] = length;
+      window.words[w + calls.DATAGRAM_PORT] = remote.port;
+      window.words[w + calls.DATAGRAM_IP] = remote.ttl << 8 | remote.tos;
+      window.words[w + calls.DATAGRAM_RESULT] = result;
+      window.words[w + calls.DATAGRAM_ADDRESS] = remote.w0;
+      window.words[w + calls.DATAGRAM_ADDRESS + 1] = remote.w1;
+      window.words[w + calls.DATAGRAM_ADDRESS + 2] = remote.w2;
+      window.words[w + calls.DATAGRAM_ADDRESS + 3] = remote.w3;
+      at += calls.DATAGRAM_HEADER + ((length + 3) & ~3);
+      count++;
+      if (!all || (flags & MSG_PEEK) !== 0) break;
+    }
+    words[calls.OUT_RESULTS] = Math.min(at, area);
+    if ((flags & calls.FETCH_AGAIN) !== 0 && (socket.poll() & POLLIN) !== 0) this.#tell(entry, POLLIN);
+    return count;
+  }
+
+  #takeErrors(entry: Entry): number {
+    const { errors } = entry;
+    if (errors === null || errors.length === 0) return 0;
+    entry.errors = null;
+    return this.#write(JSON.stringify(errors));
+  }
+}
+
+/** The address in four words, as text. */
+function textOf(words: Int32Array, at: number): string {
+  return formatAddress(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
+}
+
+function writeNames(words: Int32Array, local: SocketAddress | null, remote: SocketAddress | null): void {
+  const hasLocal = local !== null && writeName(words, calls.OUT_LOCAL, local);
+  const hasRemote = remote !== null && writeName(words, calls.OUT_REMOTE, remote);
+  words[calls.OUT_NAMES] = (hasLocal ? calls.NAMES_LOCAL : 0) | (hasRemote ? calls.NAMES_REMOTE : 0);
+}
+
+function writeName(words: Int32Array, at: number, { address, port }: SocketAddress): boolean {
+  const parsed = parseAddress(address);
+  if (parsed === null) return false;
+  words[at] = parsed.w0;
+  words[at + 1] = parsed.w1;
+  words[at + 2] = parsed.w2;
+  words[at + 3] = parsed.w3;
+  words[at + 4] = port;
+  return true;
+}
