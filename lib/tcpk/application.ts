@@ -45,7 +45,7 @@ export const PRIVILEGED_PORTS = 1024;
 /** Bindings of one application, and its flows, at most. */
 const MAX_BINDINGS = 4096;
 /** Records that one application may have handled before others get their turn. */
-const BUDGET = 512;
+const BUDGET = 256;
 /** Bytes of payload, likewise. */
 const BUDGET_BYTES = 2 << 20;
 /** What a dropped record costs more than a good one: who sends nonsense, waits. */
@@ -138,6 +138,8 @@ export class Application {
   awake = false;
   idleTurns = 0;
   gone = false;
+  /** It was thrown out. */
+  expelled = false;
 
   constructor(
     tcpk: Tcpk, id: number, window: Window, credentials: Credentials, name: string, privileged: boolean, maxFlows: number, port: ApplicationPort,

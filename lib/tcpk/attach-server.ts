@@ -28,6 +28,12 @@ const MAX_STRANGERS = 64;
 const HELLO_TIMEOUT_MS = 5000;
 /** Messages of one application that are handled before others get their turn. */
 const MESSAGES = 32;
+/**
+ * Making a window costs far more than asking for one. A user whose applications were thrown out more often than
+ * this within a second gets the next ones late.
+ */
+const EXPULSIONS = 4;
+const PENALTY_MS = 500;
 /** Longest name that is kept, characters; longest report, bytes. */
 const MAX_NAME = 64;
 const MAX_REPORT = 64 << 20;
@@ -66,6 +72,8 @@ export class AttachServer {
   readonly #fd: number;
   readonly #watch: number;
   readonly #connections = new Set<Connection>();
+  /** By user: when one of his applications was thrown out, ms, the last few. */
+  readonly #expulsions = new Map<number, number[]>();
   #closed = false;
 
   /** @throws AttachServerError when the path cannot be had */
@@ -91,8 +99,27 @@ export class AttachServer {
         this.#native.closeFd(fd);
         continue;
       }
-      this.#connections.add(new Connection(this.#native, fd, this.#options, (one) => this.#connections.delete(one)));
+      this.#connections.add(new Connection(this, this.#native, fd, this.#options));
     }
+  }
+
+  /** @internal A connection is over. */
+  forget(one: Connection): void {
+    this.#connections.delete(one);
+  }
+
+  /** @internal An application of this user was thrown out. */
+  noteExpulsion(uid: number): void {
+    const times = this.#expulsions.get(uid) ?? [];
+    times.push(Date.now());
+    if (times.length > EXPULSIONS) times.shift();
+    this.#expulsions.set(uid, times);
+  }
+
+  /** @internal How long the next application of this user has to wait, ms. */
+  penaltyMs(uid: number): number {
+    const times = this.#expulsions.get(uid);
+    return times !== undefined && times.length === EXPULSIONS && Date.now() - times[0]! < 1000 ? PENALTY_MS : 0;
   }
 
   /** Connections, those of attached applications included. */
@@ -144,16 +171,18 @@ function listen(native: NativeChannel, path: string, mode: number): number {
 
 /** One connection to the control socket: a stranger at first, then an application, or a question. */
 class Connection {
+  readonly #server: AttachServer;
   readonly #native: NativeChannel;
   readonly #fd: number;
   readonly #options: AttachServerOptions;
-  readonly #forget: (one: Connection) => void;
   readonly #watch: number;
   readonly #message = Buffer.alloc(CONTROL_BYTES);
   readonly #words: Int32Array;
   readonly #answer = new Int32Array(CALL_WORDS);
   readonly #answerBytes = new Uint8Array(this.#answer.buffer);
   #timer: NodeJS.Timeout | null;
+  /** The first message has come. */
+  #asked = false;
   #app: Application | null = null;
   /** Of the application: window, its bell, ours, and what it gets in place of its bell. */
   #fds: number[] = [];
@@ -162,11 +191,11 @@ class Connection {
   #reportBytes = 0;
   #closed = false;
 
-  constructor(native: NativeChannel, fd: number, options: AttachServerOptions, forget: (one: Connection) => void) {
+  constructor(server: AttachServer, native: NativeChannel, fd: number, options: AttachServerOptions) {
+    this.#server = server;
     this.#native = native;
     this.#fd = fd;
     this.#options = options;
-    this.#forget = forget;
     this.#words = new Int32Array(this.#message.buffer, this.#message.byteOffset, CONTROL_BYTES >> 2);
     this.#watch = native.watch(fd, false, () => this.#readable());
     native.watchUnref(this.#watch);
@@ -187,7 +216,8 @@ class Connection {
         return;
       }
       if (this.#app !== null) this.#fromApplication(this.#app, length);
-      else if (this.#timer !== null) this.#hello(length);
+      else if (!this.#asked) this.#hello(length);
+      else this.close('it does not wait for the answer');
     }
   }
 
@@ -196,6 +226,7 @@ class Connection {
   #hello(length: number): void {
     clearTimeout(this.#timer!);
     this.#timer = null;
+    this.#asked = true;
     let hello: ControlHello;
     try {
       hello = JSON.parse(this.#message.toString('utf8', 0, length)) as ControlHello;
@@ -209,7 +240,14 @@ class Connection {
     } else if (hello.query !== undefined) {
       this.#query(hello.query);
     } else {
-      this.#attach(hello);
+      const credentials = this.#native.unixPeer(this.#fd);
+      if (typeof credentials === 'number') {
+        this.close('its credentials cannot be had');
+        return;
+      }
+      const waitMs = this.#server.penaltyMs(credentials.uid);
+      if (waitMs === 0) this.#attach(hello, credentials);
+      else this.#timer = setTimeout(() => this.#attach(hello, credentials), waitMs);
     }
   }
 
@@ -222,14 +260,10 @@ class Connection {
     return this.#native.unixSend(this.#fd, bytes, 0, bytes.length, fds) === bytes.length;
   }
 
-  #attach(hello: ControlHello): void {
+  #attach(hello: ControlHello, credentials: Credentials): void {
     const { tcpk, space, clock } = this.#options;
     const native = this.#native;
-    const credentials = native.unixPeer(this.#fd);
-    if (typeof credentials === 'number') {
-      this.close('its credentials cannot be had');
-      return;
-    }
+    this.#timer = null;
     const asked = typeof hello.sizes === 'object' && hello.sizes !== null ? hello.sizes : DEFAULT_WINDOW;
     const sizes: WindowSizes = { rxRing: asked.rxRing, txRing: asked.txRing, call: asked.call, memory: asked.memory };
     const fault = windowFault(sizes);
@@ -259,7 +293,7 @@ class Connection {
     const window = new Window(space.buffer, base, sizes);
     const privileged = credentials.uid === 0 || this.#options.allowPrivilegedPorts === true;
     const name = typeof hello.name === 'string' ? hello.name.slice(0, MAX_NAME) : '';
-    const app = tcpk.attach(window, credentials as Credentials, name, privileged, {
+    const app = tcpk.attach(window, credentials, name, privileged, {
       ring: () => {
         native.eventfdWrite(bell);
       },
@@ -318,6 +352,7 @@ class Connection {
     const { space } = this.#options;
     const native = this.#native;
     debug('%s (pid %d) detached: %s', this.#app!.name, this.#app!.credentials.pid, reason);
+    if (this.#app!.expelled) this.#server.noteExpulsion(this.#app!.credentials.uid);
     native.unwatch(this.#bellWatch);
     native.arenaUnmap(space.buffer, window.base, window.length);
     space.free(window.base, window.length);
@@ -370,6 +405,6 @@ class Connection {
     this.#timer = null;
     this.#native.unwatch(this.#watch);
     this.#native.closeFd(this.#fd);
-    this.#forget(this);
+    this.#server.forget(this);
   }
 }

@@ -106,7 +106,10 @@ export class Tcpk implements TcpPortTable {
     this.turn = options.turn;
     this.flush = options.flush;
     this.table = new PortTable(options.seed);
-    this.table.sharers = (port) => options.ports.bindings.count(port, sharesFromKernel);
+    const { bindings } = options.ports;
+    this.table.isShared = (port) => bindings.some(port, sharesFromKernel);
+    this.table.sharers = (port, b0, b1, b2, b3, v4) => bindings.count(port, (user) => sharesFromKernel(user)
+      && user.b0 === b0 && user.b1 === b1 && user.b2 === b2 && user.b3 === b3 && !(v4 && user.v6only));
     this.scratchFlow.protocol = IPPROTO_TCP;
     options.ports.claimed = (flow, localPort, remotePort) => this.table.flowAt(
       flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3, (localPort << 16) | remotePort,
@@ -201,6 +204,7 @@ export class Tcpk implements TcpPortTable {
   expel(app: Application, reason: string): void {
     if (app.gone) return;
     this.counters.Expelled++;
+    app.expelled = true;
     this.detach(app, reason);
   }
 

@@ -7,6 +7,7 @@ numbers. Used by the tests of TCPK: `python3 raw-client.py SOCKET COMMAND …`.
 import json
 import mmap
 import os
+import random
 import signal
 import socket
 import struct
@@ -40,6 +41,12 @@ class Application:
         self.length = self.memory + sizes['memory']
         self.map = mmap.mmap(self.fds[0], self.length)
         self.tail = 0
+
+    def close(self):
+        self.control.close()
+        for fd in self.fds:
+            os.close(fd)
+        self.map.close()
 
     def word(self, index, value=None):
         if value is None:
@@ -122,9 +129,110 @@ def kill_cycles(path, count, remote, first_port):
             sys.exit(1)
 
 
+class Attack:
+    """Goes on until it is killed; prints a line when it begins. Throws nothing: being thrown out is part of it."""
+
+    def __init__(self, path, victim_address, victim_port, remote):
+        self.path = path
+        self.victim = (ipv4(victim_address), victim_port)
+        self.remote = ipv4(remote)
+        self.random = random.Random(1)
+
+    def bound(self):
+        app = Application(self.path, 'attacker')
+        number, port = app.bind(ipv4('0.0.0.0'), 0)
+        return app, number, port
+
+    def refill(self, app, fill):
+        """Writes records while there is room, and rings."""
+        while True:
+            while app.room() > 4096:
+                fill()
+            app.publish()
+            # Whoever is gone hears of it here.
+            app.control.setblocking(False)
+            try:
+                if app.control.recv(4096) == b'':
+                    return
+            except BlockingIOError:
+                pass
+            app.control.setblocking(True)
+
+    def spoof(self):
+        """Segments from the victim's port and address, and from addresses of nobody."""
+        app, _, port = self.bound()
+        header = tcp_header(self.victim[1], 80, flags=4)
+        own = tcp_header(port, 80, flags=4)
+
+        def fill():
+            app.send_to(self.victim[0], self.remote, header)
+            app.send_to(ipv4('192.0.2.1'), self.remote, own)
+            app.segment(77, own)
+        self.refill(app, fill)
+
+    def garbage(self):
+        app, _, _ = self.bound()
+
+        def fill():
+            app.record(self.random.randrange(-5, 12), self.random.randbytes(self.random.randrange(8, 200)))
+        self.refill(app, fill)
+
+    def indices(self):
+        """Lies about positions and lengths; comes back each time it is thrown out."""
+        while True:
+            app, _, _ = self.bound()
+            app.record(1, b'x' * 64, length=self.random.choice([0, 4, -8, 7, 1 << 20, 0x7ffffff8]))
+            app.word(TX_TAIL, self.random.choice([64, -64, 1 << 30, 0x7fffffff, -1 << 31]))
+            app.word(RX_HEAD, self.random.randrange(-1 << 31, 1 << 31))
+            app.ring()
+            try:
+                app.control.recv(4096)
+            except OSError:
+                pass
+            app.close()
+
+    def memory(self):
+        """Data outside of its memory, impossible lengths."""
+        app, _, _ = self.bound()
+        port = app.connect(0, self.remote, 9)[0]
+        header = tcp_header(port, 9, flags=16)
+
+        def fill():
+            app.segment(0, header, [(self.random.choice([-1, 0, 4096, app.length - 1, 1 << 30]), self.random.choice([-1, 1, 1 << 16, 0x7fffffff]))])
+            app.segment(0, header, [(app.memory, 65000)])
+            app.segment(0, header, header_length=self.random.choice([0, 16, 24, 64, -4]))
+            app.segment(0, header, count=self.random.choice([-1, 12, 1 << 20]))
+            app.segment(0, header, [(app.memory, 3000)], gso=(self.random.choice([2, 3, 5, 0x81]), 1))
+        self.refill(app, fill)
+
+    def flood(self):
+        """As many segments of its own as go out, all of them proper."""
+        app, _, _ = self.bound()
+        port = app.connect(0, self.remote, 9)[0]
+        header = tcp_header(port, 9, flags=16)
+        self.refill(app, lambda: app.segment(0, header))
+
+    def calls(self):
+        """As many calls as it can make, most of them nonsense."""
+        app, _, _ = self.bound()
+        while True:
+            app.call(*[self.random.choice([self.random.randrange(0, 60), self.random.randrange(-1 << 31, 1 << 31)]) for _ in range(self.random.randrange(1, 20))])
+
+    def deaf(self):
+        """Never takes what comes: its ring is full of what it has asked for."""
+        app, number, port = self.bound()
+        app.call(CALL_LISTEN, number, 0)
+        print('port', port, flush=True)
+        signal.pause()
+
+
 if __name__ == '__main__':
     path, command, *rest = sys.argv[1:]
     if command == 'kill-cycles':
         kill_cycles(path, int(rest[0]), rest[1], int(rest[2]))
+    elif command == 'attack':
+        attack = Attack(path, rest[1], int(rest[2]), rest[3])
+        print('begins', flush=True)
+        getattr(attack, rest[0])()
     else:
         sys.exit('unknown command ' + command)
