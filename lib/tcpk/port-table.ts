@@ -11,6 +11,9 @@
  * Several bindings share a place in the table only when all asked for it (SO_REUSEPORT); a hash of the 4-tuple
  * then picks one, so that all segments of a handshake find the same. Listeners of the kernel-style TCP may be
  * among those who share.
+ *
+ * A binding that does not listen gets something only when nobody who listens wants it: address reuse lets a
+ * client and a server have one port, and the client must not keep the server from its connections.
  */
 
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
@@ -18,6 +21,21 @@ import type { IpPacket } from '../ip/packet.ts';
 import { MAPPED } from '../wire/address.ts';
 import type { AppFlow } from './app-flow.ts';
 import type { Binding } from './binding.ts';
+
+/** Where one can be bound, the nearest first. */
+const EXACT = 0;
+const ANY_V4 = 1;
+const ANY_V6 = 2;
+
+const NOBODY: readonly Binding[] = [];
+
+/** The `n`th of those who listen. */
+function pick(group: readonly Binding[], n: number, v4: boolean): Binding {
+  for (let i = 0; ; i++) {
+    const one = group[i]!;
+    if (one.listening && !(v4 && one.v6only) && n-- === 0) return one;
+  }
+}
 
 export class PortTable {
   /** Entry value: index into #flowList. */
@@ -31,8 +49,9 @@ export class PortTable {
   /** Flows and bindings on each local port. */
   readonly #onPort = new Int32Array(1 << 16);
   readonly #seed: number;
-  /** How many listeners of the kernel-style TCP share this port. */
-  sharers: (port: number) => number = () => 0;
+  /** Whether listeners of the kernel-style TCP share this port; how many of them are bound to this place of it. */
+  isShared: (port: number) => boolean = () => false;
+  sharers: (port: number, b0: number, b1: number, b2: number, b3: number, v4: boolean) => number = () => 0;
   /** The flow that was found last: segments come in runs. */
   #last: AppFlow | null = null;
 
@@ -77,30 +96,44 @@ export class PortTable {
   findBinding(packet: IpPacket, ports: number): Binding | null {
     const port = ports >>> 16;
     if (this.#onPort[port] === 0) return null;
-    const v4 = packet.version === 4;
-    const key = portPair(port, 0);
-    let entry = this.#bound.find(packet.dst0, packet.dst1, packet.dst2, packet.dst3, 0, 0, 0, 0, key);
-    if (entry < 0 && v4) entry = this.#bound.find(0, 0, MAPPED, 0, 0, 0, 0, 0, key);
-    if (entry < 0) {
-      entry = this.#bound.find(0, 0, 0, 0, 0, 0, 0, 0, key);
-      if (entry >= 0 && v4 && this.#groups[this.#bound.values[entry]!]![0]!.v6only) entry = -1;
+    const shared = this.isShared(port);
+    let idle: Binding | null = null;
+    for (let place = EXACT; place <= ANY_V6; place++) {
+      if (place === ANY_V4 && packet.version !== 4) continue;
+      const exact = place === EXACT;
+      const b0 = exact ? packet.dst0 : 0;
+      const b1 = exact ? packet.dst1 : 0;
+      const b2 = exact ? packet.dst2 : place === ANY_V4 ? MAPPED : 0;
+      const b3 = exact ? packet.dst3 : 0;
+      const v4 = place === ANY_V6 && packet.version === 4;
+      const entry = this.#bound.find(b0, b1, b2, b3, 0, 0, 0, 0, portPair(port, 0));
+      if (entry < 0 && !shared) continue;
+      const group = entry < 0 ? NOBODY : this.#groups[this.#bound.values[entry]!]!;
+      let listening = 0;
+      for (let i = 0; i < group.length; i++) {
+        const one = group[i]!;
+        // `::` with IPV6_V6ONLY is not for IPv4.
+        if (v4 && one.v6only) continue;
+        if (one.listening) listening++;
+        else idle ??= one;
+      }
+      const all = shared ? listening + this.sharers(port, b0, b1, b2, b3, v4) : listening;
+      if (all === 0) continue;
+      const n = all === 1 ? 0 : (this.#hash(packet, ports) >>> 0) % all;
+      return n < listening ? pick(group, n, v4) : null;
     }
-    if (entry < 0) return null;
-    return this.#pick(this.#groups[this.#bound.values[entry]!]!, packet, ports);
+    return idle;
   }
 
-  /** One of those who share the place: of those who listen, if any does. */
-  #pick(group: readonly Binding[], packet: IpPacket, ports: number): Binding | null {
-    const inKernel = group[0]!.reusePort ? this.sharers(ports >>> 16) : 0;
-    if (group.length === 1 && inKernel === 0) return group[0]!;
-    let listening = 0;
-    for (let i = 0; i < group.length; i++) if (group[i]!.listening) listening++;
-    if (listening === 0) return group[0]!;
+  #hash(packet: IpPacket, ports: number): number {
     let h = Math.imul(this.#seed ^ packet.src3 ^ Math.imul(packet.src1, 0x27d4eb2f) ^ packet.dst3, 0x85ebca6b);
     h = Math.imul((h ^ (h >>> 13)) + ports, 0xc2b2ae35);
-    let n = ((h ^ (h >>> 16)) >>> 0) % (listening + inKernel);
-    if (n >= listening) return null;
-    for (let i = 0; ; i++) if (group[i]!.listening && n-- === 0) return group[i]!;
+    return h ^ (h >>> 16);
+  }
+
+  /** Flows and bindings on a local port. */
+  usersOf(port: number): number {
+    return this.#onPort[port]!;
   }
 
   /** Takes the flow in. False when somebody has it. */

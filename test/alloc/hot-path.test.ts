@@ -8,8 +8,6 @@
  * copy between arrays that takes a range). An object literal a packet would be 24 bytes and more: the test would fail.
  */
 
-import v8 from 'node:v8';
-import vm from 'node:vm';
 import t from 'tap';
 import { VirtualClock } from '../../lib/clock.ts';
 import { LINK_CSUM, LINK_TSO4, PacketBatch, RX_CSUM_VALID, RX_FLAGS, RX_STRIDE } from '../../lib/link/link.ts';
@@ -20,6 +18,7 @@ import { AF_INET, MSG_TRUNC, SO_RCVBUF, SO_SNDBUF, SOL_SOCKET } from '../../lib/
 import type { BsdSocket } from '../../lib/socket.ts';
 import { createStack } from '../../lib/stack.ts';
 import type { Stack } from '../../lib/stack.ts';
+import { allocated } from './allocated.ts';
 
 const PACKETS = 200_000;
 const BATCH = 32;
@@ -28,27 +27,6 @@ const MSS = 1448;
 const NOISE = 4;
 /** Bytes of one view, generously. */
 const VIEW = 140;
-
-v8.setFlagsFromString('--expose-gc');
-const gc = vm.runInNewContext('gc') as () => void;
-
-/** Bytes that `run` allocates on the heap. */
-function allocated(run: () => void): number {
-  gc();
-  gc();
-  const profiler = new v8.GCProfiler();
-  profiler.start();
-  const before = process.memoryUsage().heapUsed;
-  run();
-  const after = process.memoryUsage().heapUsed;
-  interface Usage {
-    heapStatistics: { usedHeapSize: number };
-  }
-  const result = profiler.stop() as unknown as { statistics: { beforeGC: Usage; afterGC: Usage }[] };
-  let collected = 0;
-  for (const s of result.statistics) collected += s.beforeGC.heapStatistics.usedHeapSize - s.afterGC.heapStatistics.usedHeapSize;
-  return after - before + collected;
-}
 
 class CountingLink implements Link {
   readonly name = 'counting';

@@ -12,11 +12,12 @@ import { SeededRandom } from '../../lib/random.ts';
 
 /** A ring this small wraps often. It lies where the transmit ring does, with memory around it to be watched. */
 const SIZE = 512;
+const SMALL: WindowSizes = { rxRing: 4096, txRing: 4096, call: 4096, memory: 4096 };
 const SIZES: WindowSizes = { rxRing: MIN_RING, txRing: MIN_RING, call: 4096, memory: 1 << 20 };
 const CANARY = 0x5a5a5a5a;
 
 class Ring {
-  readonly window = new Window(new ArrayBuffer(windowLength(SIZES)), 0, SIZES);
+  readonly window = new Window(new ArrayBuffer(windowLength(SMALL)), 0, SMALL);
   readonly base = this.window.txRing;
   readonly writer: RingWriter;
   readonly reader: RingReader;
@@ -56,7 +57,7 @@ const steps = fc.array(fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('publish' as const) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('read' as const), most: fc.nat(6) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('release' as const) }) },
-) as fc.Arbitrary<Step>, { maxLength: 300 });
+) as fc.Arbitrary<Step>, { maxLength: 300, size: 'max' });
 
 /** Where positions begin: anywhere, or just before int32 wraps, or unsigned 32 bits do. */
 const starts = fc.oneof(fc.integer().map((n) => n & ~7), fc.constantFrom(0x7ffffff8, 0x7fffff00, -8, -0x100, 0));
@@ -167,7 +168,7 @@ t.test('a reader whose writer lies stays in the ring, and comes to an end', (t) 
       { weight: 1, arbitrary: fc.record({ tail: hostileWord, relative: fc.boolean() }) },
     ),
     release: fc.boolean(),
-  }), { minLength: 1, maxLength: 20 });
+  }), { minLength: 1, maxLength: 20, size: 'max' });
   let broken = 0;
   let taken = 0;
   fc.assert(fc.property(starts, fc.integer(), rounds, (start, seed, list) => {
@@ -213,7 +214,7 @@ t.test('a reader whose writer lies stays in the ring, and comes to an end', (t) 
 
 t.test('a writer whose reader lies stays in the ring', (t) => {
   const rounds = fc.array(fc.record({ head: hostileWord, relative: fc.boolean(), lengths: fc.array(fc.integer({ min: 8, max: SIZE }), { maxLength: 20 }) }),
-    { minLength: 1, maxLength: 12 });
+    { minLength: 1, maxLength: 12, size: 'max' });
   let broken = 0;
   fc.assert(fc.property(starts, rounds, (start, list) => {
     const ring = new Ring(start);
