@@ -9,6 +9,9 @@ import { CliError, EXIT_FAILURE, EXIT_USAGE } from './exit.ts';
 import { addNc } from './nc.ts';
 import { asCliError } from './open-stack.ts';
 import { addPing } from './ping.ts';
+import { addServe } from './serve.ts';
+import { addSs } from './ss.ts';
+import { addStat } from './stat.ts';
 import { addUp } from './up.ts';
 
 const debug = createDebug('tcpu:cli');
@@ -41,12 +44,18 @@ Examples:
   $ tcpu demo                                   bring a stack up and let Linux talk to it; needs no setup
   $ sudo tcpu up --serve echo,http,iperf3       a stack at 10.90.0.2 and fd90::2, until Ctrl-C
     $ ping 10.90.0.2; curl http://10.90.0.2/bytes/1000000 | wc -c; iperf3 -c 10.90.0.2
-  $ sudo tcpu ping 10.90.0.1                    the stack pings Linux
-  $ echo hello | sudo tcpu nc -N 10.90.0.1 7000 the stack connects to a server of Linux
+  $ sudo tcpu serve http@8080                   a service in a process of its own, attached to that stack
+  $ sudo tcpu ss -ai; sudo tcpu stat            what it and its applications have open, and have counted
+  $ sudo tcpu ping 10.90.0.1                    a stack of its own pings Linux
+  $ sudo tcpu ping --attach 10.90.0.1           so does the running one
+  $ echo hello | sudo tcpu nc -N 10.90.0.1 7000 a stack of its own connects to a server of Linux
 
 Making a TUN device takes root, or CAP_NET_ADMIN, or a namespace of one's own (unshare -Urn).
 Exit codes: 0 done, 1 it did not work (a sentence on stderr says why), 2 wrong usage, 130 interrupted twice.`);
   addUp(program);
+  addServe(program);
+  addSs(program);
+  addStat(program);
   addPing(program);
   addNc(program);
   addDemo(program);

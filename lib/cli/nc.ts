@@ -1,15 +1,17 @@
 /**
- * `tcpu nc`: stdin and stdout on a TCP connection, or on UDP datagrams, of a stack of its own. After
- * netcat as OpenBSD has it.
+ * `tcpu nc`: stdin and stdout on a TCP connection, or on UDP datagrams, of a stack of its own or of a
+ * running one. After netcat as OpenBSD has it.
  */
 
 import { Option } from 'commander';
 import type { Command } from 'commander';
-import type { Socket } from '../net/net.ts';
+import type { Dgram } from '../net/dgram.ts';
+import type { Net, Socket } from '../net/net.ts';
+import { addAttachOptions, attachTo, stackGone, wantsAttach } from './control-options.ts';
+import type { AttachCliOptions } from './control-options.ts';
 import { CliError, EXIT_USAGE } from './exit.ts';
-import { openStack } from './open-stack.ts';
-import type { OpenStack } from './open-stack.ts';
-import { addDeviceOptions, parsePortArgument, planDevice, seconds } from './options.ts';
+import { asCliError, openStack } from './open-stack.ts';
+import { DEVICE_OPTIONS, addDeviceOptions, parsePortArgument, planDevice, seconds } from './options.ts';
 import type { DeviceOptions } from './options.ts';
 import { onSignals } from './signals.ts';
 
@@ -17,7 +19,7 @@ const CLOSE_TIMEOUT_MS = 2000;
 /** Largest datagram that is made of one piece of stdin. */
 const MAX_DATAGRAM = 65_507;
 
-interface NcOptions extends DeviceOptions {
+interface NcOptions extends DeviceOptions, AttachCliOptions {
   listen?: boolean;
   udp?: boolean;
   shutdown?: boolean;
@@ -37,20 +39,51 @@ export function addNc(program: Command): void {
       '-w, --wait <seconds>', 'give up when connecting takes longer, and end when nothing has moved for so long',
     ).argParser(seconds(0.01, 1e6)))
     .option('-v, --verbose', 'say on stderr what happens');
-  addDeviceOptions(command)
+  addAttachOptions(addDeviceOptions(command), true)
     .addHelpText('after', `
-The stack is made for this command and lives as long as it. Without -N a connection stays open after
+The stack is made for this command and lives as long as it, unless --attach takes a running one. Without -N a connection stays open after
 stdin has ended, until the peer closes; with -N it stays open after the peer has ended, until stdin does.
 
 Examples (as root; Linux is 10.90.0.1):
   $ tcpu nc 10.90.0.1 22                 what does the ssh server say?
   $ echo hello | tcpu nc -N fd90::1 7000
   $ tcpu nc -l 7000 > file               $ nc -N 10.90.0.2 7000 < file
-  $ tcpu nc -u -w 1 10.90.0.1 53 < query > answer`)
-    .action((target: string, port: string | undefined, options: NcOptions) => nc(target, port, options));
+  $ tcpu nc -u -w 1 10.90.0.1 53 < query > answer
+  $ tcpu nc --attach --tcp kernel -l 7000        while tcpu up runs`)
+    .action((target: string, port: string | undefined, options: NcOptions) => nc(command, target, port, options));
 }
 
-async function nc(target: string, portText: string | undefined, options: NcOptions): Promise<void> {
+/** What the connection is made with. */
+interface Host {
+  net: Net;
+  dgram: Dgram;
+  /** Whether it has IPv6 addresses. */
+  v6: boolean;
+  /** Keeps the process alive until it is closed. */
+  close(): Promise<void>;
+  /** When it goes by itself. */
+  gone: Promise<Error>;
+}
+
+async function openHost(command: Command, options: NcOptions): Promise<Host> {
+  if (!wantsAttach(command, options, DEVICE_OPTIONS)) {
+    const { stack, addresses } = openStack(planDevice(options));
+    stack.ref();
+    return {
+      net: stack.net, dgram: stack.dgram, v6: addresses.some((one) => one.family === 6),
+      close: () => stack.close({ graceful: true, timeoutMs: CLOSE_TIMEOUT_MS }),
+      gone: new Promise((resolve) => stack.once('down', resolve)),
+    };
+  }
+  const attachment = await attachTo('nc', options);
+  return {
+    net: attachment.net, dgram: attachment.dgram, v6: attachment.addresses.some((one) => one.includes(':')),
+    close: () => attachment.close(),
+    gone: stackGone(attachment, options),
+  };
+}
+
+async function nc(command: Command, target: string, portText: string | undefined, options: NcOptions): Promise<void> {
   const portArgument = options.listen ? (portText ?? target) : portText;
   if (portArgument === undefined) throw new CliError('nc needs a port: tcpu nc HOST PORT, or tcpu nc -l PORT', EXIT_USAGE);
   let port: number;
@@ -59,8 +92,7 @@ async function nc(target: string, portText: string | undefined, options: NcOptio
   } catch (error) {
     throw new CliError((error as Error).message.replace(/\.$/, ''), EXIT_USAGE);
   }
-  const open = openStack(planDevice(options));
-  open.stack.ref();
+  const open = await openHost(command, options);
   const say = (text: string): void => {
     if (options.verbose) process.stderr.write(`${text}\n`);
   };
@@ -69,10 +101,14 @@ async function nc(target: string, portText: string | undefined, options: NcOptio
     const work = options.udp
       ? datagrams(open, options.listen ? null : target, port, options, say)
       : stream(open, options.listen ? null : target, port, options, say);
-    await Promise.race([work, ended]);
+    const gone = open.gone.then((error): never => {
+      throw asCliError(error);
+    });
+    // Whatever fails first with it, the stack that is gone is the reason.
+    await Promise.race([work, ended, gone]);
   } finally {
     process.stdin.destroy();
-    await open.stack.close({ graceful: true, timeoutMs: CLOSE_TIMEOUT_MS });
+    await open.close();
   }
 }
 
@@ -90,6 +126,8 @@ function failure(error: NodeJS.ErrnoException, host: string | null, port: number
       return new CliError(`port ${port} is taken; choose another`);
     case 'ENOTFOUND':
       return new CliError(`there is no host named ${host}`);
+    case 'ENETDOWN':
+      return new CliError('the stack is gone');
     case 'ECONNRESET':
       return new CliError('the peer reset the connection');
     default:
@@ -99,9 +137,8 @@ function failure(error: NodeJS.ErrnoException, host: string | null, port: number
 
 /** One TCP connection, made or taken. Resolves when both directions have ended. */
 async function stream(
-  open: OpenStack, host: string | null, port: number, options: NcOptions, say: (text: string) => void,
+  { net }: Host, host: string | null, port: number, options: NcOptions, say: (text: string) => void,
 ): Promise<void> {
-  const { net } = open.stack;
   const timeoutMs = options.wait === undefined ? 0 : options.wait * 1000;
   const socket = await new Promise<Socket>((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException): void => reject(failure(error, host, port));
@@ -151,10 +188,10 @@ async function stream(
 
 /** UDP: pieces of stdin go out as datagrams, what comes from the peer goes to stdout. */
 async function datagrams(
-  open: OpenStack, host: string | null, port: number, options: NcOptions, say: (text: string) => void,
+  open: Host, host: string | null, port: number, options: NcOptions, say: (text: string) => void,
 ): Promise<void> {
-  const v6 = host === null ? open.addresses.some((one) => one.family === 6) : host.includes(':');
-  const socket = open.stack.dgram.createSocket({ type: v6 ? 'udp6' : 'udp4' });
+  const v6 = host === null ? open.v6 : host.includes(':');
+  const socket = open.dgram.createSocket({ type: v6 ? 'udp6' : 'udp4' });
   let peer: { address: string; port: number } | null = host === null ? null : { address: host, port };
   /** What came on stdin before anybody was there to hear it. */
   const early: Buffer[] = [];

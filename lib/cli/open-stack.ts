@@ -1,6 +1,7 @@
 /** Makes the device and the stack that a command works with, and turns what can go wrong into sentences. */
 
 import { networkInterfaces } from 'node:os';
+import { AttachError } from '../channel/process-channel.ts';
 import { capture } from '../link/capture.ts';
 import { LINK_TSO4, LINK_TSO6 } from '../link/link.ts';
 import type { Link } from '../link/link.ts';
@@ -12,6 +13,7 @@ import type { Tun } from '../link/tun.ts';
 import { ServiceError } from '../services/index.ts';
 import { createStack } from '../stack.ts';
 import type { Stack } from '../stack.ts';
+import { AttachServerError } from '../tcpk/attach-server.ts';
 import { CliError } from './exit.ts';
 import { DEFAULT_ADDRESSES, DEFAULT_HOST_ADDRESSES, isInside } from './options.ts';
 import type { Cidr, DevicePlan } from './options.ts';
@@ -54,8 +56,8 @@ function checkHostAddresses(plan: DevicePlan): void {
   }
 }
 
-/** Opens the device, wraps it with what was asked for, and puts a stack on it. Throws `CliError`. */
-export function openStack(asked: DevicePlan): OpenStack {
+/** Opens the device, wraps it with what was asked for, and puts a stack on it, to which applications may attach or not. Throws `CliError`. */
+export function openStack(asked: DevicePlan, applications = false): OpenStack {
   const plan = withoutUnusableDefaults(asked);
   checkHostAddresses(plan);
   let tun: Tun | null = null;
@@ -72,7 +74,7 @@ export function openStack(asked: DevicePlan): OpenStack {
     let link: Link = tun;
     if (plan.capture !== null) link = openCapture(link, plan.capture);
     link = trace(link);
-    const stack = createStack({ link, addresses: plan.addresses.map((one) => one.text) });
+    const stack = createStack({ link, addresses: plan.addresses.map((one) => one.text), applications });
     const offload = (tun.features & (LINK_TSO4 | LINK_TSO6)) !== 0;
     return { stack, tun, addresses: plan.addresses, hostAddresses: plan.hostAddresses, offload };
   } catch (error) {
@@ -94,5 +96,6 @@ function openCapture(link: Link, path: string): Link {
 export function asCliError(error: unknown): unknown {
   if (error instanceof TunError) return new CliError(error.message.replace(/^E[A-Z]+: /, ''));
   if (error instanceof NativeError || error instanceof ServiceError) return new CliError(error.message);
+  if (error instanceof AttachError || error instanceof AttachServerError) return new CliError(error.message);
   return error;
 }

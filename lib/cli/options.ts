@@ -153,6 +153,9 @@ export interface DevicePlan {
   capture: string | null;
 }
 
+/** Their names. */
+export const DEVICE_OPTIONS: readonly (keyof DeviceOptions)[] = ['tun', 'address', 'hostAddress', 'mtu', 'offload', 'capture'];
+
 /** Gives a command the options that say which device and stack it works with. */
 export function addDeviceOptions(command: Command): Command {
   return command

@@ -1,12 +1,14 @@
-/** `tcpu ping`: echo requests from a stack of its own, with output like ping(8). */
+/** `tcpu ping`: echo requests from a stack of its own, or from a running one, with output like ping(8). */
 
 import { Option } from 'commander';
 import type { Command } from 'commander';
 import { ping as sendPings } from '../net/ping.ts';
-import type { PingResult } from '../net/ping.ts';
+import type { PingResult, PingStack } from '../net/ping.ts';
+import { addAttachOptions, attachTo, stackGone, wantsAttach } from './control-options.ts';
+import type { AttachCliOptions } from './control-options.ts';
 import { CliError, EXIT_FAILURE } from './exit.ts';
 import { openStack } from './open-stack.ts';
-import { addDeviceOptions, integer, planDevice, seconds } from './options.ts';
+import { DEVICE_OPTIONS, addDeviceOptions, integer, planDevice, seconds } from './options.ts';
 import type { DeviceOptions } from './options.ts';
 import { onSignals } from './signals.ts';
 
@@ -14,7 +16,7 @@ import { onSignals } from './signals.ts';
 const HEADER_LENGTH = 8;
 const MAX_SIZE = 65_507;
 
-interface PingCliOptions extends DeviceOptions {
+interface PingCliOptions extends DeviceOptions, AttachCliOptions {
   count?: number;
   interval: number;
   size: number;
@@ -24,21 +26,22 @@ interface PingCliOptions extends DeviceOptions {
 
 export function addPing(program: Command): void {
   const command = program.command('ping')
-    .description('send ICMP echo requests from a stack of its own')
+    .description('send ICMP echo requests, from a stack of its own or from a running one')
     .argument('<host>', 'an address, or a name')
     .addOption(new Option('-c, --count <n>', 'stop after so many (default: at SIGINT)').argParser(integer(1, 1e9)))
     .addOption(new Option('-i, --interval <seconds>', 'time between two').default(1).argParser(seconds(0.001, 86_400)))
     .addOption(new Option('-s, --size <bytes>', 'data bytes in each').default(56).argParser(integer(0, MAX_SIZE)))
     .addOption(new Option('-W, --timeout <seconds>', 'how long to wait for each answer').default(2).argParser(seconds(0.001, 86_400)))
     .addOption(new Option('-t, --ttl <n>', 'TTL, or hop limit, of the requests').argParser(integer(1, 255)));
-  addDeviceOptions(command)
+  addAttachOptions(addDeviceOptions(command), false)
     .addHelpText('after', `
 Exit code 0 when any answer came, 1 when none did.
 
 Examples (as root; Linux is 10.90.0.1 and fd90::1):
   $ tcpu ping -c 3 10.90.0.1
-  $ tcpu ping -c 3 -s 8000 fd90::1       fragments`)
-    .action((host: string, options: PingCliOptions) => ping(host, options));
+  $ tcpu ping -c 3 -s 8000 fd90::1       fragments
+  $ tcpu ping --attach 10.90.0.1         while tcpu up runs`)
+    .action((host: string, options: PingCliOptions) => ping(command, host, options));
 }
 
 function line(result: PingResult): string {
@@ -64,17 +67,39 @@ function formatMs(ms: number): string {
   return ms.toFixed(ms < 1 ? 3 : ms < 10 ? 2 : ms < 100 ? 1 : 0);
 }
 
-async function ping(host: string, options: PingCliOptions): Promise<void> {
-  const { stack } = openStack(planDevice(options));
-  stack.ref();
+/** What sends, and how to let go of it. */
+interface Sender {
+  stack: PingStack;
+  close(): Promise<void>;
+  /** Whether it has gone. */
+  gone: Promise<CliError> | null;
+}
+
+async function openSender(command: Command, options: PingCliOptions): Promise<Sender> {
+  if (!wantsAttach(command, options, DEVICE_OPTIONS)) {
+    const { stack } = openStack(planDevice(options));
+    stack.ref();
+    return { stack, close: () => stack.close({ graceful: false }), gone: null };
+  }
+  const attachment = await attachTo('ping', options);
+  return { stack: attachment, close: () => attachment.close(), gone: stackGone(attachment, options) };
+}
+
+async function ping(command: Command, host: string, options: PingCliOptions): Promise<void> {
+  const sender = await openSender(command, options);
   const abort = new AbortController();
+  let gone: CliError | null = null;
+  void sender.gone?.then((error) => {
+    gone = error;
+    abort.abort();
+  });
   onSignals(() => abort.abort());
   const startMs = performance.now();
   let sent = 0;
   const times: number[] = [];
   try {
     process.stdout.write(`PING ${host} ${options.size}(${options.size + HEADER_LENGTH}) data bytes\n`);
-    const results = sendPings(stack, host, {
+    const results = sendPings(sender.stack, host, {
       count: options.count,
       intervalMs: options.interval * 1000,
       size: options.size,
@@ -91,8 +116,9 @@ async function ping(host: string, options: PingCliOptions): Promise<void> {
     if ((error as NodeJS.ErrnoException).syscall === 'getaddrinfo') throw new CliError(`there is no host named ${host}`);
     throw error;
   } finally {
-    await stack.close({ graceful: false });
+    await sender.close();
   }
+  if (gone !== null) throw gone as CliError;
   const lost = sent === 0 ? 0 : (100 * (sent - times.length)) / sent;
   const took = performance.now() - startMs;
   process.stdout.write(`\n--- ${host} ping statistics ---\n`

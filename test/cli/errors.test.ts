@@ -33,6 +33,16 @@ t.test('wrong usage: 2', { timeout: 100_000 }, async (t) => {
     [['ping'], /missing required argument 'host'/],
     [['ping', '-c', '0', '10.90.0.1'], /'0' is not a whole number/],
     [['nc', '10.90.0.1'], /nc needs a port/],
+    [['nc', '--attach', '--mtu', '9000', '10.90.0.1', '7'], /--mtu says how to make a device, --attach to use a running stack; give one/],
+    [['ping', '--socket', '/x', '10.90.0.1', '--address', '10.7.0.2/24'], /--address says how to make a device/],
+    [['nc', '--tcp', 'kernel', '10.90.0.1', '7'], /--tcp goes with --attach/],
+    [['up', '--socket-mode', '0999'], /'0999' is not a mode; write permission bits in octal/],
+    [['serve'], /missing required argument 'list'/],
+    [['serve', 'ftp'], /there is no service 'ftp'/],
+    [['serve', 'echo', '--tcp', 'linux'], /Allowed choices are tcpu, kernel/],
+    [['serve', 'echo', '--window', 'rx=3M'], /rxRing is 3145728; it must be a power of two/],
+    [['serve', 'echo', '--window', 'ring=4M'], /'ring=4M' is not a part of a window; write rx=/],
+    [['ss', 'established'], /too many arguments/],
     [['nc', '10.90.0.1', 'http'], /'http' is not a whole number from 1 to 65535/],
   ];
   // One as a process, all in this one: a process takes a second to begin.
@@ -60,7 +70,8 @@ t.test('help teaches', { timeout: 30_000 }, async (t) => {
   t.match(general.stdout, /Commands:[^]*up \[options\][^]*ping[^]*nc[^]*demo[^]*Examples:\n[^]*Exit codes: /);
   const up = await tcpu(['help', 'up']);
   t.equal(up.code, 0);
-  for (const word of ['--tun', '--address', '--host-address', '--mtu', '--offload', '--serve', '--capture', '--stats', '--json', 'Examples:', 'iperf3']) {
+  for (const word of ['--tun', '--address', '--host-address', '--mtu', '--offload', '--serve', '--capture', '--stats', '--json', '--socket', '--no-socket',
+    '--socket-mode', '--allow-privileged-ports', 'Examples:', 'iperf3']) {
     t.ok(up.stdout.includes(word), word);
   }
 });
@@ -94,7 +105,7 @@ t.test('names and addresses that are taken', { timeout: 60_000 }, async (t) => {
     /cannot write the capture file \/nonexistent\/file \(ENOENT\)/);
   await t.rejects(must('ip', 'link', 'show', 'tcpu1'), /does not exist/, 'nothing is left behind');
   // Another network works beside it.
-  const other = new TcpuProcess(['up', '--tun', 'tcpu1', '--address', '10.7.0.2/24', 'fd07::2/64']);
+  const other = new TcpuProcess(['up', '--tun', 'tcpu1', '--address', '10.7.0.2/24', 'fd07::2/64', '--no-socket']);
   await other.printed(/^ready tun=tcpu1 address=10\.7\.0\.2\/24,fd07::2\/64 host=10\.7\.0\.1\/24,fd07::1\/64 .*\n/m);
   await must('ping', '-n', '-c', '1', '10.7.0.2');
   await must('ping', '-n', '-c', '1', 'fd07::2');

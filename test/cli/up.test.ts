@@ -2,7 +2,10 @@
 
 import '../kernel/namespace.ts';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
+import { env } from 'node:process';
 import t from 'tap';
 import { STACK4, TcpuProcess, must, run, up } from '../kernel/harness.ts';
 
@@ -14,7 +17,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   t.test(`${signal}: connections end with a FIN, the device goes, 0`, { timeout: 30_000 }, async (t) => {
     const process = await up(t, '--serve', 'echo@7007');
     t.match(process.stdout,
-      /^ready tun=tcpu0 address=10\.90\.0\.2\/24,fd90::2\/64 host=10\.90\.0\.1\/24,fd90::1\/64 mtu=1500 offload=(on|off) serve=echo@7007 pid=[0-9]+\n$/);
+      /^ready tun=tcpu0 address=10\.90\.0\.2\/24,fd90::2\/64 host=10\.90\.0\.1\/24,fd90::1\/64 mtu=1500 offload=(on|off) serve=echo@7007 socket=\S+\/tcpu\.sock pid=[0-9]+\n$/);
     const socket = connect({ host: STACK4, port: 7007, allowHalfOpen: true });
     socket.write('x');
     await once(socket, 'data');
@@ -25,6 +28,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     socket.end();
     t.equal(await code, 0);
     t.ok(await deviceGone('tcpu0'));
+    t.notOk(existsSync(join(env['XDG_RUNTIME_DIR']!, 'tcpu.sock')), 'and the socket');
     t.equal(process.stderr, '');
   });
 }
@@ -71,7 +75,7 @@ t.test('--json and --stats', { timeout: 30_000 }, async (t) => {
   const [ready, ...stats] = process.stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as any);
   t.match(ready, {
     event: 'ready', tun: 'other0', address: ['10.90.0.2/24', 'fd90::2/64'], host: ['10.90.0.1/24', 'fd90::1/64'], mtu: 9000, offload: 'off',
-    serve: ['echo@7'], pid: Number,
+    serve: ['echo@7'], socket: join(env['XDG_RUNTIME_DIR']!, 'tcpu.sock'), pid: Number,
   });
   t.match(stats.at(-1), { event: 'stats', seconds: Number, connections: 0, device: { rxPackets: Number }, counters: { icmp: { InEchos: 3 } } });
 });

@@ -7,11 +7,14 @@
  *     +--------------------------------------------------------------------------------+
  *
  * A namespace lasts as long as its processes, and they die with the test (PR_SET_PDEATHSIG), so nothing
- * has to be cleaned up on any way out. Where a namespace cannot be made, the test is skipped, loudly.
+ * has to be cleaned up on any way out. Sockets of `tcpu up` are in a folder of the test's own ($XDG_RUNTIME_DIR).
+ * Where a namespace cannot be made, the test is skipped, loudly.
  */
 
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 const MARK = 'TCPU_TEST_NAMESPACE';
 
@@ -35,10 +38,12 @@ if (process.env[MARK] !== '1') {
     process.stdout.write(`TAP version 14\n1..0 # SKIP ${command}\n`);
     process.exit(0);
   }
+  const folder = mkdtempSync(join(tmpdir(), 'tcpu-test-'));
   const result = spawnSync(
     command[0]!, [...command.slice(1), process.execPath, ...process.execArgv, ...process.argv.slice(1)],
-    { stdio: 'inherit', env: { ...process.env, [MARK]: '1' } },
+    { stdio: 'inherit', env: { ...process.env, [MARK]: '1', XDG_RUNTIME_DIR: folder } },
   );
+  rmSync(folder, { recursive: true, force: true });
   if (result.error) throw result.error;
   process.exit(result.status ?? 1);
 }

@@ -1,0 +1,79 @@
+/** `tcpu serve`: the services of `tcpu up --serve`, in a process of its own that is attached to a running stack. */
+
+import { Argument, Option } from 'commander';
+import type { Command } from 'commander';
+import type { Attachment } from '../attach.ts';
+import { startServices } from '../services/index.ts';
+import type { RunningService, ServiceChoice } from '../services/index.ts';
+import type { WindowSizes } from '../channel/window.ts';
+import { addSocketOption, addTcpOption, attachTo, parseWindow, socketPath, stackGone } from './control-options.ts';
+import type { SocketOptions } from './control-options.ts';
+import { asCliError } from './open-stack.ts';
+import { parseServeArgument } from './options.ts';
+import { onSignals } from './signals.ts';
+import { serviceHelp } from './up.ts';
+
+interface ServeOptions extends SocketOptions {
+  window?: Partial<WindowSizes>;
+  json?: boolean;
+}
+
+export function addServe(program: Command): void {
+  const command = program.command('serve')
+    .description('run services in a process of their own, attached to a running stack, until SIGINT or SIGTERM')
+    .addArgument(new Argument(
+      '<list>', 'services to run, as name or name@port, separated by commas; all for every one',
+    ).argParser(parseServeArgument));
+  addTcpOption(addSocketOption(command))
+    .addOption(new Option(
+      '--window <sizes>', 'sizes of the memory shared with the stack, such as rx=4M,memory=32M (default: rx=2M,tx=256K,call=256K,memory=8M)',
+    ).argParser(parseWindow))
+    .option('--json', "print the 'ready' line as JSON")
+    .addHelpText('after', `
+Services, with the ports they have by default:
+${serviceHelp()}
+
+With --tcp tcpu their TCP runs in this process, over segments that the stack hands it; with --tcp kernel
+they use the stack's TCP, by a call for each operation on a socket. Others see no difference. When they listen, it
+prints one line that begins with 'ready '. It ends with 0 on SIGINT or SIGTERM, and with 1 when the stack goes.
+
+Examples:
+  $ sudo tcpu up &
+  $ sudo tcpu serve echo,http
+  $ sudo tcpu serve iperf3 --tcp kernel
+  $ tcpu serve http@8080 --socket /tmp/stack.sock     a stack that was started with this --socket`)
+    .action((list: ServiceChoice[], options: ServeOptions) => serve(list, options));
+}
+
+async function serve(list: ServiceChoice[], options: ServeOptions): Promise<void> {
+  const attachment = await attachTo('serve', options, options.window);
+  const gone = stackGone(attachment, options);
+  let running: RunningService[];
+  try {
+    running = await startServices(attachment, list);
+  } catch (error) {
+    await attachment.close({ graceful: false });
+    throw asCliError(error);
+  }
+  const ended = new Promise<null>((resolve) => onSignals(() => resolve(null)));
+  process.stdout.write(readyLine(attachment, running, options));
+  const error = await Promise.race([gone, ended]);
+  if (error !== null) throw error;
+  for (const service of running) service.close(true);
+  // What is left to do for closing connections the stack takes over.
+  await attachment.close();
+}
+
+/** `ready socket=… tcp=… address=… serve=… pid=…`, or the same as JSON. */
+function readyLine(attachment: Attachment, running: readonly RunningService[], options: ServeOptions): string {
+  const ready = {
+    socket: socketPath(options),
+    tcp: options.tcp ?? 'tcpu',
+    address: [...attachment.addresses],
+    serve: running.map((service) => `${service.name}@${service.port}`),
+    pid: process.pid,
+  };
+  if (options.json) return `${JSON.stringify({ event: 'ready', ...ready })}\n`;
+  const text = Object.entries(ready).map(([name, value]) => `${name}=${Array.isArray(value) ? value.join(',') : value}`);
+  return `ready ${text.join(' ')}\n`;
+}
