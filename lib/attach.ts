@@ -1,6 +1,6 @@
 /**
  * An application's side of a stack, put together: `attach()` gives a program its own TCP beside others on
- * the addresses of a running stack (`tcpu: 'tcpu'`, the report's TCPU), or the stack's TCP across the boundary
+ * the addresses of a running stack (`tcp: 'tcpu'`, the report's TCPU), or the stack's TCP across the boundary
  * (`tcp: 'kernel'`, as a classic application has it). Both at once are fine: see `Attachment.tcpu` and
  * `Attachment.kernel`.
  */
@@ -10,6 +10,7 @@ import { basename } from 'node:path';
 import type { Channel } from './channel/channel.ts';
 import { defaultSocketPath } from './channel/control.ts';
 import { openProcessChannel } from './channel/process-channel.ts';
+import { SocketCallClient } from './channel/socket-call-client.ts';
 import { REPORT_CONNECTIONS, REPORT_COUNTERS, REPORT_DETAILS } from './channel/records.ts';
 import { DEFAULT_WINDOW, windowFault } from './channel/window.ts';
 import type { WindowSizes } from './channel/window.ts';
@@ -17,11 +18,13 @@ import { SystemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
 import { connectionInfo, listConnections, listenerInfo, timeWaitInfo } from './home/connections.ts';
 import type { ConnectionInfo } from './home/connections.ts';
+import { createDgram } from './net/dgram.ts';
+import type { Dgram } from './net/dgram.ts';
 import { createNet } from './net/net.ts';
 import type { Net } from './net/net.ts';
 import { SystemRandom } from './random.ts';
 import type { Random } from './random.ts';
-import type { BsdSocket, SocketProvider } from './socket.ts';
+import type { BsdSocket, EchoProvider, SocketProvider, UdpProvider } from './socket.ts';
 import type { Stack } from './stack.ts';
 import type { TcpOptions } from './tcp/config.ts';
 import { VIOLATION_NAMES } from './tcpk/egress.ts';
@@ -58,8 +61,12 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   readonly channel: Channel;
   /** This application's own TCP. */
   readonly tcpu: ChannelTcpu;
+  /** The stack's sockets across the boundary: its TCP, and its UDP and ICMP, which stay with the stack. */
+  readonly kernel: SocketCallClient;
   /** `node:net` on the chosen TCP. */
   readonly net: Net;
+  /** `node:dgram` on the stack's UDP. */
+  readonly dgram: Dgram;
   readonly clock: Clock;
   readonly #provider: SocketProvider;
   #refs = 0;
@@ -67,20 +74,22 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
 
   constructor(channel: Channel, clock: Clock, options: AttachOptions) {
     super();
+    const refs = { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) };
     this.channel = channel;
     this.clock = clock;
     this.tcpu = new ChannelTcpu({
-      channel, clock, random: options.random ?? new SystemRandom(), tcp: options.options,
-      refs: { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) },
+      channel, clock, random: options.random ?? new SystemRandom(), tcp: options.options, refs,
     });
+    this.kernel = new SocketCallClient(channel, { refs });
     this.tcpu.events = {
-      event: () => undefined,
+      event: (socket, events, value) => this.kernel.event(socket, events, value),
       violation: (reason, count) => this.emit('violation', VIOLATION_NAMES[reason] ?? 'unknown', count),
       report: (id, what) => this.channel.report(id, JSON.stringify(this.#report(what))),
       gone: (reason) => this.#down(reason),
     };
-    this.#provider = this.tcpu.tcpu;
+    this.#provider = options.tcp === 'kernel' ? this.kernel : this.tcpu.tcpu;
     this.net = createNet(this);
+    this.dgram = createDgram(this.udp);
     channel.unref();
     rememberOpen(this);
   }
@@ -88,6 +97,20 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   /** A low-level socket of the chosen TCP; see `Stack.socket`. */
   socket(domain: number, type: number, protocol: number): BsdSocket | number {
     return this.#provider.socket(domain, type, protocol);
+  }
+
+  /** `node:net` on one TCP or the other, whatever was chosen for this attachment: the choice can be made for each socket. */
+  netOf(tcp: 'tcpu' | 'kernel'): Net {
+    return createNet(tcp === 'kernel' ? this.kernel : this.tcpu.tcpu);
+  }
+
+  /** Low-level UDP and echo sockets of the stack. */
+  get udp(): UdpProvider {
+    return this.kernel.udp;
+  }
+
+  get echo(): EchoProvider {
+    return this.kernel.echo;
   }
 
   /** The stack's addresses, as CIDR. */
@@ -105,7 +128,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     const { tcpu, counters, memory } = this.tcpu;
     return {
       tcp: { ...tcpu.tcp.counters },
-      channel: { ...counters },
+      tcpu: { ...counters },
       memory: {
         blocks: memory.blockCount, freeBlocks: memory.freeBlocks, exhausted: memory.exhausted, connections: tcpu.tcp.connections,
         timeWaits: tcpu.tcp.timeWaits,
@@ -138,6 +161,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     if (this.#closed) return;
     this.#closed = true;
     open.delete(this);
+    this.kernel.gone();
     this.emit('down', reason);
     this.emit('close');
   }
@@ -156,7 +180,9 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     if (this.#closed) return;
     this.#closed = true;
     open.delete(this);
+    if (graceful) this.kernel.closeAll();
     this.tcpu.close(graceful);
+    this.kernel.gone();
     this.emit('close');
   }
 

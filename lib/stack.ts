@@ -14,6 +14,7 @@ import { PacketMemory } from './buffer/packet-memory.ts';
 import { TransmitQueue } from './buffer/transmit-queue.ts';
 import type { Channel, ChannelInfo } from './channel/channel.ts';
 import type { ControlQuery } from './channel/control.ts';
+import { SocketCallServer } from './channel/socket-call-server.ts';
 import type { WindowSizes } from './channel/window.ts';
 import { SystemClock } from './clock.ts';
 import type { Alarm, Clock } from './clock.ts';
@@ -364,7 +365,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     }
     return new LocalChannel({
       tcpk: this.tcpk, space: this.windows, clock: this.clock, info: this.channelInfo(0), sizes: options.sizes, name: options.name ?? '',
-      credentials: { pid: 0, uid: 0, gid: 0 }, privileged: true,
+      credentials: { pid: 0, uid: 0, gid: 0 }, privileged: true, refs: { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) },
       onreport: (app, id, json) => this.survey!.answer(app, id, json),
     });
   }
@@ -398,8 +399,11 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   }
 
   /** Serves the sockets that an application has in this stack. */
-  #socketCalls(_app: Application): SocketCalls | null {
-    return null;
+  #socketCalls(app: Application): SocketCalls {
+    return new SocketCallServer({
+      window: app.window, provider: this, udp: this.udp, echo: this.echo,
+      notify: (socket, events, value) => app.notify(socket, events, value), mayBind: (_protocol, port) => app.mayBind(port),
+    });
   }
 
   /** Every connection and listener of the kernel-style TCP. Those of applications: `survey`. */

@@ -75,6 +75,8 @@ export interface ProcessChannelOptions {
   sizes: WindowSizes;
   /** The application's clock now, µs. */
   nowUs: () => number;
+  /** Name (`thisThread`) of another thread that waits while this one makes calls. */
+  waiter?: string;
 }
 
 /** Attaches to the stack that listens at `path`. Rejects with `AttachError`. */
@@ -88,7 +90,7 @@ export async function openProcessChannel(options: ProcessChannelOptions): Promis
     fds.push(...answer.fds);
     const welcome = JSON.parse(answer.text) as ControlWelcome | ControlError;
     if ('error' in welcome) throw new AttachError(welcome.error, welcome.code, path);
-    if (welcome.thread === thisThread) {
+    if (welcome.thread === thisThread || welcome.thread === options.waiter) {
       throw new AttachError(
         'the stack runs in this very thread, which would wait for itself; attach with attach({ stack })', 'EDEADLK', path,
       );

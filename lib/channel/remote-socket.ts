@@ -44,6 +44,8 @@ export abstract class RemoteEnd {
   /** An event. */
   abstract happened(bits: number, value: number): void;
 
+  abstract close(): number;
+
   /** The stack is gone. */
   abandon(): void {
     this.deactivate();

@@ -102,6 +102,11 @@ export class SocketCallClient implements SocketProvider {
     this.#tell();
   }
 
+  /** The application leaves: every socket is closed, as when a process ends. */
+  closeAll(): void {
+    for (const socket of [...this.#sockets.values()]) socket.close();
+  }
+
   /** The stack is gone: every socket hears of it, and no call does anything any more. */
   gone(): void {
     if (this.lost) return;

@@ -32,8 +32,11 @@ export const APP_SLEEPS = 4 * LINE;
 export const STACK_SLEEPS = 5 * LINE;
 /** 1 while the application waits for room in the transmit ring: the stack rings when it has made some. */
 export const TX_WAITS = 7 * LINE;
-/** Calls over shared memory (worker threads): 1 while one is asked, 2 once it is answered. */
+/** Calls over shared memory (worker threads): 1 while one is asked, 2 once it is answered; see lib/tcpu/thread-calls.ts. */
 export const CALL_STATE = 6 * LINE;
+/** … how many words the call has, and the words themselves, both ways (`CALL_WORDS` of channel.ts). */
+export const CALL_COUNT = CALL_STATE + 1;
+export const CALL_ARGUMENTS = 8 * LINE;
 
 const CONTROL_BYTES = 4096;
 const PAGE = 4096;
