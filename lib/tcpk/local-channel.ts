@@ -7,8 +7,9 @@
 import type { Channel, ChannelInfo, ChannelUser } from '../channel/channel.ts';
 import { STACK_SLEEPS, Window, windowFault, windowLength } from '../channel/window.ts';
 import type { WindowSizes } from '../channel/window.ts';
-import type { Alarm, Clock } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { ENETDOWN } from '../errno.ts';
+import { LinkAlarm } from '../link/link-alarm.ts';
 import type { Application, Credentials } from './application.ts';
 import type { Tcpk } from './tcpk.ts';
 import type { WindowSpace } from './window-space.ts';
@@ -22,6 +23,8 @@ export interface LocalChannelOptions {
   name: string;
   credentials: Credentials;
   privileged: boolean;
+  /** Keep the process alive together with the stack. */
+  refs: { ref(): void; unref(): void };
   /** Takes the answer to a report. */
   onreport: (app: Application, id: number, json: string) => void;
 }
@@ -31,9 +34,10 @@ export class LocalChannel implements Channel {
   readonly info: ChannelInfo;
   readonly application: Application;
   readonly #options: LocalChannelOptions;
-  readonly #toApp: Alarm;
-  readonly #toStack: Alarm;
+  readonly #toApp: LinkAlarm;
+  readonly #toStack: LinkAlarm;
   #user: ChannelUser | null = null;
+  #referenced = false;
   #closed = false;
 
   /** @throws RangeError on impossible sizes, or when the space is used up */
@@ -47,8 +51,8 @@ export class LocalChannel implements Channel {
     this.info = options.info;
     this.window = new Window(space.buffer, base, options.sizes);
     this.window.clear();
-    this.#toApp = clock.alarm(() => this.#user?.bell());
-    this.#toStack = clock.alarm(() => tcpk.serve(this.application));
+    this.#toApp = new LinkAlarm(clock, () => this.#user?.bell());
+    this.#toStack = new LinkAlarm(clock, () => tcpk.serve(this.application));
     this.application = tcpk.attach(this.window, options.credentials, options.name, options.privileged, {
       ring: () => this.#toApp.set(clock.nowUs()),
       again: () => this.#toStack.set(clock.nowUs()),
@@ -73,11 +77,19 @@ export class LocalChannel implements Channel {
   }
 
   ref(): void {
-    // The stack's link keeps the process.
+    if (this.#closed || this.#referenced) return;
+    this.#referenced = true;
+    this.#toApp.ref();
+    this.#toStack.ref();
+    this.#options.refs.ref();
   }
 
   unref(): void {
-    // See ref().
+    if (!this.#referenced) return;
+    this.#referenced = false;
+    this.#toApp.unref();
+    this.#toStack.unref();
+    this.#options.refs.unref();
   }
 
   close(): void {
@@ -87,6 +99,7 @@ export class LocalChannel implements Channel {
   /** The stack is done with the window. */
   #release(reason: string): void {
     if (this.#closed) return;
+    this.unref();
     this.#closed = true;
     this.#toApp.clear();
     this.#toStack.clear();

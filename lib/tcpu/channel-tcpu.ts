@@ -13,10 +13,11 @@ import {
 } from '../channel/records.ts';
 import { RECORD_TYPE, RingReader, RingWriter } from '../channel/ring.ts';
 import { APP_SLEEPS, RX_HEAD, RX_TAIL, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
-import type { Alarm, Clock } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { ECONNABORTED, ENETDOWN } from '../errno.ts';
 import { IpPacket } from '../ip/packet.ts';
 import type { IcmpError } from '../ip/packet.ts';
+import { LinkAlarm } from '../link/link-alarm.ts';
 import { PacketBatch } from '../link/link.ts';
 import type { Random } from '../random.ts';
 import type { TcpOptions } from '../tcp/config.ts';
@@ -73,7 +74,7 @@ export class ChannelTcpu implements ChannelUser {
   readonly #tx: RingWriter;
   readonly #words: Int32Array;
   readonly #packet: IpPacket;
-  readonly #again: Alarm;
+  readonly #again: LinkAlarm;
   readonly #clock: Clock;
   #gone = false;
   #reading = false;
@@ -91,7 +92,10 @@ export class ChannelTcpu implements ChannelUser {
     this.ports = new ChannelPorts(channel, this.#tx, this.ip, () => this.#flush());
     this.ip.mayAnswer = (flow, local, remote) => this.ports.covers(flow, local) || this.tcpu.tcp.hasFlow(flow, local, remote);
     this.#packet = new IpPacket(new PacketBatch(this.memory.bytes, 0));
-    this.#again = options.clock.alarm(() => this.bell());
+    this.#again = new LinkAlarm(options.clock, () => {
+      this.#again.unref();
+      this.bell();
+    });
     this.tcpu = new Tcpu({
       ip: this.ip, memory: this.memory, ports: this.ports, clock: options.clock, random: options.random, tcp: options.tcp, refs: options.refs,
       // Half of the memory for one retransmission buffer; of the ring for what one peer may send at once, not all.
@@ -115,7 +119,7 @@ export class ChannelTcpu implements ChannelUser {
     this.memory.collect();
     for (let round = 0; ; round++) {
       if (round === ROUNDS) {
-        this.#again.set(this.#clock.nowUs());
+        this.#comeBack();
         break;
       }
       if (!this.#batch()) {
@@ -126,6 +130,13 @@ export class ChannelTcpu implements ChannelUser {
     }
     this.#reading = false;
     if (this.#rx.broken) this.#leave('the receive ring was damaged');
+  }
+
+  /** Goes on after others had their turn. */
+  #comeBack(): void {
+    if (this.#gone) return;
+    this.#again.ref();
+    this.#again.set(this.#clock.nowUs());
   }
 
   /** Takes what is in the ring, up to a batch. Returns whether more may be there. */
@@ -255,10 +266,10 @@ export class ChannelTcpu implements ChannelUser {
     if (full || starving && memory.kept > 0) {
       Atomics.store(this.#words, TX_WAITS, 1);
       // It may have made room just before.
-      if (full ? this.ip.tx.ready : memory.collect()) this.#again.set(this.#clock.nowUs());
+      if (full ? this.ip.tx.ready : memory.collect()) this.#comeBack();
     } else if (starving && freed) {
       // A sender waits for blocks, and is told in a turn.
-      this.#again.set(this.#clock.nowUs());
+      this.#comeBack();
     }
     if (this.#tx.broken) this.#leave('the transmit ring was damaged');
   }
@@ -275,6 +286,7 @@ export class ChannelTcpu implements ChannelUser {
     if (this.#gone) return;
     this.#gone = true;
     this.#again.clear();
+    this.#again.unref();
     this.tcpu.abort(ENETDOWN);
     this.events?.gone(reason);
   }
@@ -290,6 +302,7 @@ export class ChannelTcpu implements ChannelUser {
     this.tcpu.abort(ECONNABORTED);
     this.#gone = true;
     this.#again.clear();
+    this.#again.unref();
     this.#channel.close();
   }
 }

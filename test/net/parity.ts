@@ -7,11 +7,14 @@ import { EventEmitter, once } from 'node:events';
 import nodeNet from 'node:net';
 import t from 'tap';
 import type { Test } from 'tap';
+import { attach } from '../../lib/attach.ts';
+import type { Attachment } from '../../lib/attach.ts';
 import { createNet } from '../../lib/net/net.ts';
 import type { Net, Server, Socket } from '../../lib/net/net.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import { createStack } from '../../lib/stack.ts';
 import type { Stack } from '../../lib/stack.ts';
+import { CallChannel } from '../channel/call-channel.ts';
 import { FakeProvider } from './fake-provider.ts';
 
 export interface Env {
@@ -82,8 +85,75 @@ function loopbackEnv(): Env {
   };
 }
 
+/** Two stacks, and applications whose sockets live in them; events come on their own, as over a ring. */
+function applicationsEnv(): Env {
+  const [a, b] = createMemoryPair();
+  const client = createStack({ link: a, addresses: ['10.1.0.1/24'] });
+  const server = createStack({ link: b, addresses: ['10.1.0.2/24', '10.1.0.9/24'] });
+  // As `tcpu up` does: sockets of others do not keep a stack.
+  client.ref();
+  server.ref();
+  const [clients, servers] = [client, server].map((stack) => {
+    return new CallChannel({ provider: stack, udp: stack.udp, echo: stack.echo }, { soon: setImmediate });
+  }) as [CallChannel, CallChannel];
+  return {
+    name: 'two applications', server: createNet(servers.client), client: createNet(clients.client),
+    host: '10.1.0.2', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
+    close: async () => {
+      await until(() => clients.server.size + servers.server.size === 0, () => 'sockets are left open');
+      await Promise.all([closeStack(client), closeStack(server)]);
+    },
+  };
+}
+
+/** Resolves when the application has no connection and no listener left, TCPK did not complain, and nothing is left with it. */
+async function closeApplication(app: Attachment, stack: Stack): Promise<void> {
+  const { tcp } = app.tcpu.tcpu;
+  await until(() => tcp.connections === 0, () => JSON.stringify(app.connections()));
+  const { table, counters } = stack.tcpk!;
+  await until(() => table.flows === tcp.timeWaits && table.bound === 0, () => `${table.flows} flows, ${table.bound} bindings left with TCPK`);
+  if (counters.Violations > 0) throw new Error(`${counters.Violations} violations`);
+  await app.close();
+  await stack.close();
+}
+
+const applications = { shared: false, windowBytes: 12 << 20 };
+
+/** Two stacks, back to back, each with an application that has its own TCP. */
+async function tcpuStacksEnv(): Promise<Env> {
+  const [a, b] = createMemoryPair();
+  const near = createStack({ link: a, addresses: ['10.1.0.1/24'], applications });
+  const far = createStack({ link: b, addresses: ['10.1.0.2/24', '10.1.0.9/24'], applications });
+  const client = await attach({ stack: near });
+  const server = await attach({ stack: far });
+  return {
+    name: 'TCPU on two stacks', server: server.net, client: client.net,
+    host: '10.1.0.2', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
+    close: async () => {
+      await Promise.all([closeApplication(client, near), closeApplication(server, far)]);
+    },
+  };
+}
+
+/** One application that speaks to itself over the stack's loopback. */
+async function tcpuLoopbackEnv(): Promise<Env> {
+  const [link, other] = createMemoryPair();
+  const stack = createStack({ link, addresses: ['10.1.0.1/24', '10.1.0.9/24'], applications });
+  const app = await attach({ stack });
+  return {
+    name: 'TCPU on one stack', server: app.net, client: app.net,
+    host: '10.1.0.1', clientHost: '10.1.0.1', foreignHost: '203.0.113.77', otherHost: '10.1.0.9',
+    close: async () => {
+      await closeApplication(app, stack);
+      other.close();
+    },
+  };
+}
+
 /** Makers of the environments that are compared with node:net. */
-export const targets: (() => Env | Promise<Env>)[] = [() => fakeEnv(false), () => fakeEnv(true), stacksEnv, loopbackEnv];
+export const targets: (() => Env | Promise<Env>)[] = [
+  () => fakeEnv(false), () => fakeEnv(true), stacksEnv, loopbackEnv, applicationsEnv, tcpuStacksEnv, tcpuLoopbackEnv,
+];
 
 /** Waits, turn by turn of the event loop, until the condition holds; fails after 10 s. */
 export async function until(holds: () => boolean, what: () => string = () => 'condition does not hold'): Promise<void> {
