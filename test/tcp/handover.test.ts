@@ -6,7 +6,7 @@ import type { BsdSocket } from '../../lib/socket.ts';
 import { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } from '../../lib/tcp/states.ts';
 import { handOver, recordOf, taken } from '../sim/handover.ts';
 import { Invariants } from '../sim/invariants.ts';
-import { Harness, script } from './harness.ts';
+import { byteAt, Harness, script } from './harness.ts';
 import type { Options } from './harness.ts';
 
 /** The other home's clock is elsewhere. */
@@ -24,7 +24,6 @@ function moved(h: Harness, connections = 1, timeWaits = 0, options: Options = {}
   next.peerPort = h.peerPort;
   next.timestamps = h.timestamps;
   next.lastTs = h.lastTs;
-  const before = next.out.length;
   h.t.same(handOver(h.stack, next.stack), [connections, timeWaits], 'gone over');
   h.expectNothing('the old home says nothing');
   h.t.equal(h.stack.tcp.connections, 0);
@@ -35,7 +34,6 @@ function moved(h: Harness, connections = 1, timeWaits = 0, options: Options = {}
   h.t.equal(next.stack.tcp.connections, connections);
   h.t.equal(next.stack.tcp.timeWaits, timeWaits);
   new Invariants(next.stack, 'new').check();
-  if (before !== 0) throw new Error('what has it said before?');
   return next;
 }
 
@@ -53,11 +51,11 @@ for (const ipv6 of [false, true]) {
     const s = h.passive();
     s.close();
     h.expect({ flags: 'F.', seq: 1, ack: 1 });
-    h.advance(700);
+    h.advance(150);
     const n = moved(h);
     n.t.equal(n.tcb.state, FIN_WAIT_1);
     n.expectNothing();
-    n.advance(299);
+    n.advance(49);
     n.expectNothing();
     n.advance(1);
     n.expect({ flags: 'FP.', seq: 1, ack: 1 });
@@ -80,11 +78,11 @@ script('FIN-WAIT-1, data in flight and data that the window did not let go: all 
   const n = moved(h);
   n.t.equal(n.tcb.sndQueued, 10_000 - 1460);
   n.expectNothing();
-  n.inject({ flags: '.', seq: 1, ack: n.tcb.sndNxt - n.iss | 0, win: 65535 });
+  n.inject({ flags: '.', seq: 1, ack: (n.tcb.sndNxt - n.iss) | 0, win: 65535 });
   let at = 2921;
   for (const segment of n.out.splice(0)) {
     n.t.equal(segment.seq, at);
-    n.t.match([...segment.payload].map((byte, i) => byte === ((at - 1 + i) * 31 + ((at - 1 + i) >> 8) * 7 + 11) % 256 ? 0 : 1).indexOf(1), -1);
+    n.t.ok(segment.payload.every((byte, i) => byte === byteAt(at - 1 + i)), `bytes from ${at} on`);
     at += segment.len;
     n.t.equal(segment.flags.includes('F'), at === 10_001);
   }
@@ -104,7 +102,7 @@ for (const options of [{}, { sack: true }, { sack: true, ts: true, ws: 7 }]) {
     h.advance(100);
     const n = moved(h);
     n.expectNothing();
-    n.advance(5000);
+    n.advance(100);
     const first = n.take();
     n.t.ok(first.length >= 1);
     for (const segment of first) n.t.equal(segment.seq, 1);
@@ -134,18 +132,18 @@ script('backoff and retries go over, and the connection is given up when they ar
   const s = h.passive();
   s.close();
   h.expect({ flags: 'F.', seq: 1 });
-  h.advance(1000);
+  h.advance(200);
   h.expect({ flags: 'FP.', seq: 1 });
-  h.advance(2000);
+  h.advance(400);
   h.expect({ flags: 'FP.', seq: 1 });
   const n = moved(h, 1, 0, { tcp: { retries: 4 } });
-  n.advance(3999);
-  n.expectNothing('the third waits for 4 s');
+  n.advance(799);
+  n.expectNothing('the third waits for 800 ms');
   n.advance(1);
   n.expect({ flags: 'FP.', seq: 1 });
-  n.advance(8000);
+  n.advance(1600);
   n.expect({ flags: 'FP.', seq: 1 });
-  n.advance(16_000);
+  n.advance(3200);
   n.expect({ flags: 'R.', seq: 2 }, 'the fifth does not come');
   gone(n, 0);
 });
@@ -204,7 +202,7 @@ script('CLOSING: both FINs are under way', (h) => {
   n.t.equal(n.tcb.state, CLOSING);
   n.inject({ flags: 'F.', seq: 1, ack: 1 });
   n.expect({ flags: '.', seq: 2, ack: 2 }, 'a FIN that came again is acknowledged again');
-  n.advance(1000);
+  n.advance(200);
   n.expect({ flags: 'FP.', seq: 1, ack: 2 });
   n.inject({ flags: '.', seq: 2, ack: 2 });
   gone(n, 1);
@@ -242,7 +240,7 @@ script('LAST-ACK: no TIME-WAIT', (h) => {
   n.t.equal(n.tcb.state, LAST_ACK);
   n.inject({ flags: '.', seq: 2, ack: 101 });
   n.expectNothing();
-  n.advance(1000);
+  n.advance(200);
   n.expect({ flags: 'FP.', seq: 101, ack: 2 });
   n.inject({ flags: '.', seq: 2, ack: 102 });
   gone(n, 0);
@@ -275,16 +273,16 @@ script('a window that is shut is probed in the rhythm that it had', (h) => {
   h.send(s, 500);
   s.close();
   h.expectNothing();
-  h.advance(1000);
+  h.advance(200);
   h.expect({ flags: '.', seq: 0 }, 'first probe');
   h.inject({ flags: '.', seq: 1, ack: 1, win: 0 });
-  h.advance(1500);
+  h.advance(350);
   const n = moved(h);
-  n.advance(499);
+  n.advance(49);
   n.expectNothing();
   n.advance(1);
-  n.expect({ flags: '.', seq: 0 }, 'second probe, two seconds after the first');
-  n.advance(3999);
+  n.expect({ flags: '.', seq: 0 }, 'second probe, 400 ms after the first');
+  n.advance(799);
   n.expectNothing();
   n.advance(1);
   n.expect({ flags: '.', seq: 0 }, 'third probe');
@@ -300,7 +298,7 @@ script('a shut window of a peer that never opens it: an orphan is given up as in
   h.inject({ flags: '.', seq: 1, ack: 1, win: 0 });
   h.send(s, 500);
   s.close();
-  h.advance(1000);
+  h.advance(200);
   h.take();
   const n = moved(h);
   n.advance(600_000);
@@ -321,9 +319,8 @@ script('timestamps go on without a step, both ways', (h) => {
   h.inject({ flags: '.', seq: 1, ack: 101 });
   h.advance(50);
   const n = moved(h);
-  n.advance(2000);
-  const again = n.take1()!;
-  n.t.match(again.flags, 'F');
+  n.advance(150);
+  const again = n.expect({ flags: 'FP.', seq: 101, ack: 1 });
   const late = again.atMs - AHEAD_MS;
   n.t.equal(again.ts![0], 6000 + 50 + late, `${late} ms later by our clock, and by the timestamp`);
   n.t.equal(again.ts![1], h.peerTsBase + 1_000_000 / 1000 + 5000, 'TS.Recent');
@@ -429,14 +426,14 @@ script('what the user chose stays: TTL, TOS, congestion control, user timeout', 
   h.send(s, 100);
   s.close();
   h.take();
-  h.advance(500);
+  h.advance(150);
   const n = moved(h, 1, 0, { tcp: { congestion: 'newreno' } });
   n.t.equal(n.tcb.congestion.name, 'cubic');
-  n.advance(600);
+  n.advance(50);
   const segment = n.take1()!;
   n.t.equal(segment.ttl, 17);
   n.t.equal(segment.tos, 0x28);
-  n.advance(3899);
+  n.advance(4799);
   n.t.equal(n.stack.tcp.connections, 1);
   n.advance(1);
   n.t.equal(n.counters.UserTimeouts, 1);
@@ -508,17 +505,16 @@ script('who is full, or has the flow, adopts nothing and keeps nothing', { tcp: 
 
 script('more than a send buffer may hold, or than there is memory for, is refused', { tcp: { sndbuf: { max: 1 << 20 } } }, (h) => {
   const s: BsdSocket = h.passive({ win: 1000 });
-  s.setsockopt(SOL_SOCKET, SO_SNDBUF, 500_000);
-  const bytes = h.send(s, 500_000, 0, true);
-  h.t.ok(bytes > 300_000);
+  s.setsockopt(SOL_SOCKET, SO_SNDBUF, 800_000);
+  h.send(s, 800_000);
   s.close();
   h.take();
   const { tcb } = h;
   const record = recordOf(tcb);
   const small = new Harness(h.t, { tcp: { sndbuf: { max: 256 << 10 } } });
-  h.t.equal(taken(small.stack, tcb.flow, tcb.localPort, tcb.remotePort, record), null);
+  h.t.ok(taken(small.stack, tcb.flow, tcb.localPort, tcb.remotePort, record) === null);
   const poor = new Harness(h.t, { memory: 1 << 20 });
-  h.t.equal(taken(poor.stack, tcb.flow, tcb.localPort, tcb.remotePort, record), null);
+  h.t.ok(taken(poor.stack, tcb.flow, tcb.localPort, tcb.remotePort, record) === null);
   h.t.equal(poor.stack.memory.freeBlocks, poor.stack.memory.blockCount);
   small.end();
   poor.end();
