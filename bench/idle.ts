@@ -72,9 +72,10 @@ class Holder {
 
 export async function measureIdle(connections = IDLE_CONNECTIONS): Promise<IdleResult> {
   const preload = fileURLToPath(new URL('memory-report.mjs', import.meta.url));
-  const tun = new Tun('tun-idle', 1500, true, ['--expose-gc', '--import', preload]);
+  const tun = new Tun('tun-idle', 1500, true);
+  tun.nodeArgs = ['--expose-gc', '--import', preload];
   await tun.start();
-  const server = tun.server!;
+  const server = tun.servers[0]!.child;
   const reports = createInterface({ input: server.process.stdio[3] as Readable })[Symbol.asyncIterator]();
   const memory = async (): Promise<Memory> => {
     server.process.kill('SIGUSR2');

@@ -4,7 +4,7 @@ import { mkdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Child, cpuSeconds, run } from './processes.ts';
 import { PORTS, SOURCES } from './topology.ts';
-import type { Topology } from './topology.ts';
+import type { Server, Topology } from './topology.ts';
 import type { Workload } from './workloads.ts';
 
 const SOURCE = fileURLToPath(new URL('load.c', import.meta.url));
@@ -49,8 +49,16 @@ export interface Sample {
   /** In the workload's unit. */
   value: number;
   result: LoadResult;
-  /** CPUs the answering process kept busy: user, system. */
-  serverCpu: { user: number; system: number };
+  /** CPUs that the answering processes kept busy together: user, system. */
+  serverCpu: Cpu;
+  /** The same for each of them, where there are several. */
+  cpuOf?: Partial<Record<Server['name'], Cpu>>;
+}
+
+/** CPUs kept busy. */
+export interface Cpu {
+  user: number;
+  system: number;
 }
 
 export interface Timing {
@@ -68,16 +76,24 @@ export function clientArgs(workload: Workload, topology: Topology, timing: Timin
   ];
 }
 
+function sum(values: readonly number[]): number {
+  return values.reduce((all, value) => all + value, 0);
+}
+
 /** Runs one measurement. @throws Error with what the client or the server said */
 export async function measure(workload: Workload, topology: Topology, timing: Timing): Promise<Sample> {
-  const server = topology.server;
-  if (!server?.isRunning) throw new Error(`nothing answers: ${server?.stderr.trim() ?? 'not started'}`);
-  const before = cpuSeconds(server.pid);
+  const { servers } = topology;
+  for (const { name, child } of servers) if (!child.isRunning) throw new Error(`the ${name} has ended: ${child.stderr.trim()}`);
+  if (servers.length === 0) throw new Error('nothing answers: not started');
+  const before = servers.map(({ child }) => cpuSeconds(child.pid));
   const begin = performance.now();
   const client = new Child(topology.clientNamespace, LOAD, clientArgs(workload, topology, timing));
   const line = await client.line((timing.warmupS + timing.durationS + 15) * 1000);
   const seconds = (performance.now() - begin) / 1000;
-  const after = cpuSeconds(server.pid);
+  const cpus = servers.map(({ child }, i): Cpu => {
+    const after = cpuSeconds(child.pid);
+    return { user: (after.user - before[i]!.user) / seconds, system: (after.system - before[i]!.system) / seconds };
+  });
   await client.ended;
   const result = JSON.parse(line) as LoadResult;
   if (result.failed) throw new Error(`${result.failed} connections did not end in order`);
@@ -87,6 +103,7 @@ export async function measure(workload: Workload, topology: Topology, timing: Ti
   return {
     value: (workload.mode.startsWith('bulk') ? result.gbit : result.perSecond) ?? NaN,
     result,
-    serverCpu: { user: (after.user - before.user) / seconds, system: (after.system - before.system) / seconds },
+    serverCpu: { user: sum(cpus.map((cpu) => cpu.user)), system: sum(cpus.map((cpu) => cpu.system)) },
+    ...(servers.length > 1 ? { cpuOf: Object.fromEntries(servers.map(({ name }, i) => [name, cpus[i]!])) } : {}),
   };
 }

@@ -3,7 +3,7 @@
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { spawnSync } from 'node:child_process';
 import type { IdleResult } from './idle.ts';
-import type { Sample } from './load.ts';
+import type { Cpu, Sample } from './load.ts';
 import type { Topology } from './topology.ts';
 import { COMPARISONS, IDLE_CONNECTIONS, IDLE_MARK_KB, WORKLOADS } from './workloads.ts';
 import type { Comparison, Workload } from './workloads.ts';
@@ -44,12 +44,23 @@ export interface Verdict extends Comparison {
   /** Median over median. */
   ratio: number;
   /** Median CPUs the stack's process kept busy. */
-  cpu: { user: number; system: number };
+  cpu: Cpu;
   /** The same for each unit of work: ms for a Gbit, µs for an exchange or a connection. Suffers least from other load. */
-  cost: { user: number; system: number };
+  cost: Cpu;
+  /** The same for the stack's process and the application's; undefined where one process does both. */
+  costOf: { stack: Cpu; application: Cpu } | undefined;
+  /** The baseline's `cost`. */
+  baselineCost: Cpu;
   /** Undefined where there is no mark. */
   pass: boolean | undefined;
   failures: string[];
+}
+
+function costOf(cell: Cell, scale: number, cpu: (sample: Sample) => Cpu): Cpu {
+  return {
+    user: median(cell.samples.map((sample) => (cpu(sample).user / sample.value) * scale)),
+    system: median(cell.samples.map((sample) => (cpu(sample).system / sample.value) * scale)),
+  };
 }
 
 /** Every comparison both of whose sides were to be measured. */
@@ -70,11 +81,16 @@ export function verdicts(cells: ReadonlyMap<string, Cell>): Verdict[] {
     };
     const workload = WORKLOADS.find((one) => one.name === comparison.workload)!;
     const scale = workload.unit === '/s' ? 1e6 : 1e3;
-    const cost = {
-      user: median(candidate.samples.map((sample) => (sample.serverCpu.user / sample.value) * scale)),
-      system: median(candidate.samples.map((sample) => (sample.serverCpu.system / sample.value) * scale)),
-    };
-    found.push({ ...comparison, candidateValue, baselineValue, ratio, cpu, cost, pass, failures });
+    const cost = costOf(candidate, scale, (sample) => sample.serverCpu);
+    const separate = candidate.samples.length > 0 && candidate.samples[0]!.cpuOf?.application !== undefined;
+    found.push({
+      ...comparison, candidateValue, baselineValue, ratio, cpu, cost, pass, failures,
+      costOf: separate ? {
+        stack: costOf(candidate, scale, (sample) => sample.cpuOf!.stack!),
+        application: costOf(candidate, scale, (sample) => sample.cpuOf!.application!),
+      } : undefined,
+      baselineCost: costOf(baseline, scale, (sample) => sample.serverCpu),
+    });
   }
   return found;
 }
@@ -87,6 +103,10 @@ function figure(value: number, workload: Workload): string {
 function spread(value: Summary, workload: Workload): string {
   if (value.values.length === 0) return '-';
   return `${figure(value.median, workload)} (${figure(value.min, workload)}–${figure(value.max, workload)})`;
+}
+
+function cpuText(cpu: Cpu | undefined): string {
+  return cpu === undefined || Number.isNaN(cpu.user) ? '-' : `${cpu.user.toFixed(1)} + ${cpu.system.toFixed(1)}`;
 }
 
 function verdictWord(pass: boolean | undefined): string {
@@ -117,6 +137,24 @@ export function ratioTable(found: readonly Verdict[]): string {
   }
   return table(['workload', 'stack', 'median (min–max)', 'Linux', 'median (min–max)', 'unit', 'ratio', 'mark', '',
     'CPUs user + sys', 'CPU for each'], rows);
+}
+
+/** The table of columns: what an application of another process gets, beside the stack's own process. Marked ones first. */
+export function columnTable(found: readonly Verdict[]): string {
+  const rows: string[][] = [];
+  for (const verdict of [...found.filter((v) => v.mark !== undefined), ...found.filter((v) => v.mark === undefined)]) {
+    const workload = WORKLOADS.find((one) => one.name === verdict.workload)!;
+    rows.push([
+      workload.title, verdict.candidate, spread(verdict.candidateValue, workload),
+      verdict.baseline, spread(verdict.baselineValue, workload), workload.unit,
+      Number.isNaN(verdict.ratio) ? '-' : verdict.ratio.toFixed(2),
+      verdict.mark === undefined ? '' : `≥ ${verdict.mark}`, verdictWord(verdict.pass),
+      cpuText(verdict.costOf?.stack), cpuText(verdict.costOf?.application), cpuText(verdict.baselineCost),
+      workload.unit === '/s' ? 'µs' : 'ms/Gbit',
+    ]);
+  }
+  return table(['workload', 'column', 'median (min–max)', 'embedded', 'median (min–max)', 'unit', 'ratio', 'mark', '',
+    'CPU for each: stack', 'application', 'embedded', 'user + sys'], rows);
 }
 
 /** All medians: a row for each topology, a column for each workload. */

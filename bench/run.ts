@@ -1,5 +1,6 @@
 /**
- * `npm run bench`: our stack over TUN beside Linux's own TCP, in one run. All topologies stand side by side; each
+ * `npm run bench`: our stack over TUN beside Linux's own TCP, and attached applications beside the stack's own TCP, in one
+ * run. All topologies stand side by side; each
  * repetition goes through the workloads, and each workload through the topologies, forwards and backwards in turn, so
  * that what disturbs the machine disturbs all. See README.md here for how to read the tables.
  */
@@ -13,10 +14,10 @@ import type { IdleResult } from './idle.ts';
 import { compileLoad, measure } from './load.ts';
 import type { Timing } from './load.ts';
 import { refusedSettings, removeStaleNamespaces } from './processes.ts';
-import { idleTable, machine, medianTable, ratioTable, summary, verdicts } from './report.ts';
+import { columnTable, idleTable, machine, medianTable, ratioTable, summary, verdicts } from './report.ts';
 import type { Cell } from './report.ts';
-import { ROOT, topologies } from './topology.ts';
-import type { Topology } from './topology.ts';
+import { COLUMNS, ROOT, topologies } from './topology.ts';
+import type { Column, Topology } from './topology.ts';
 import { COMPARISONS, FOR_INFORMATION, WORKLOADS } from './workloads.ts';
 
 interface Options {
@@ -24,6 +25,7 @@ interface Options {
   repeat: number | undefined;
   duration: number | undefined;
   only: RegExp | undefined;
+  columns: readonly Column[];
   json: string;
   check: boolean;
   list: boolean;
@@ -43,15 +45,23 @@ function pattern(text: string): RegExp {
   }
 }
 
-/** The cells to measure: those `only` matches, and the baseline of each matched candidate. In the order of WORKLOADS. */
-function plan(only: RegExp | undefined): Map<string, Cell> {
+function columns(text: string): readonly Column[] {
+  const names = text.split(',');
+  const unknown = names.find((name) => !COLUMNS.some((column) => column === name));
+  if (unknown !== undefined) throw new InvalidArgumentError(`there is no column '${unknown}'; there are ${COLUMNS.join(', ')}`);
+  return names as Column[];
+}
+
+/** The cells to measure: those `only` and `asked` select, and the baseline of each candidate. In the order of WORKLOADS. */
+function plan(only: RegExp | undefined, asked: readonly Column[]): Map<string, Cell> {
   const wanted = new Set<string>();
   const matches = (key: string) => only === undefined || only.test(key);
-  for (const { workload, candidate, baseline } of COMPARISONS) {
+  for (const { workload, candidate, baseline, column } of COMPARISONS) {
+    if (!asked.includes(column)) continue;
     if (matches(`${workload}/${candidate}`)) wanted.add(`${workload}/${candidate}`).add(`${workload}/${baseline}`);
     if (matches(`${workload}/${baseline}`)) wanted.add(`${workload}/${baseline}`);
   }
-  for (const [workload, topology] of FOR_INFORMATION) {
+  for (const [workload, topology] of asked.includes('embedded') ? FOR_INFORMATION : []) {
     if (matches(`${workload}/${topology}`)) wanted.add(`${workload}/${topology}`);
   }
   const cells = new Map<string, Cell>();
@@ -77,10 +87,37 @@ async function fill(cell: Cell, topology: Topology, timing: Timing, keep: boolea
   } catch (error) {
     const message = (error as Error).message;
     if (!cell.failures.includes(message)) cell.failures.push(message);
-    if (topology.server?.isRunning) return;
+    if (topology.servers.every(({ child }) => child.isRunning)) return;
     await topology.stop();
     await topology.start();
   }
+}
+
+/**
+ * Starts the topologies. A column whose application does not start (in a build without it) is left out with a loud
+ * note, and misses its marks; the rest is measured.
+ */
+async function start(used: readonly Topology[], cells: Map<string, Cell>): Promise<Topology[]> {
+  const started: Topology[] = [];
+  for (const topology of used) {
+    try {
+      await topology.start();
+      started.push(topology);
+    } catch (error) {
+      await topology.stop();
+      if (topology.column === null || topology.column === 'embedded') throw error;
+      console.log(`**NOT MEASURED: ${topology.name} (${topology.title}): ${(error as Error).message}**\n`);
+      for (const [key, cell] of cells) {
+        if (cell.topology !== topology.name) continue;
+        if (COMPARISONS.some((one) => one.workload === cell.workload && one.candidate === cell.topology && one.mark !== undefined)) {
+          cell.failures.push('not measured, see above');
+        } else {
+          cells.delete(key);
+        }
+      }
+    }
+  }
+  return started;
 }
 
 async function main(options: Options): Promise<number> {
@@ -93,13 +130,13 @@ async function main(options: Options): Promise<number> {
     warmupS: options.quick ? 0.15 : 0.4,
     durationS: options.duration ?? (options.quick ? 0.3 : 1.4),
   };
-  const cells = plan(options.only);
-  const wantIdle = options.only === undefined || options.only.test('idle');
+  const cells = plan(options.only, options.columns);
+  const wantIdle = options.columns.includes('embedded') && (options.only === undefined || options.only.test('idle'));
   if (options.list) {
     console.log([...cells.keys(), ...(wantIdle ? ['idle'] : [])].join('\n'));
     return 0;
   }
-  const used = topologies().filter((topology) => [...cells.values()].some((cell) => cell.topology === topology.name));
+  let used = topologies().filter((topology) => [...cells.values()].some((cell) => cell.topology === topology.name));
   compileLoad();
   removeStaleNamespaces();
   const about = machine();
@@ -110,11 +147,11 @@ async function main(options: Options): Promise<number> {
   if (loadavg()[0]! > 0.5) console.log(`Load average ${loadavg()[0]!.toFixed(1)} at the start: others use this machine.`);
   console.log();
 
-  for (const topology of used) await topology.start();
+  used = await start(used, cells);
   if (refusedSettings.size > 0) console.log(`This kernel did not take: ${[...refusedSettings].join(', ')}\n`);
   try {
     // Once without counting: the engine compiles, caches and congestion metrics settle.
-    for (const topology of used.filter((one) => one.candidate)) {
+    for (const topology of used.filter((one) => one.column !== null)) {
       for (const workload of WORKLOADS) {
         const cell = cells.get(`${workload.name}/${topology.name}`);
         if (cell) await fill(cell, topology, { warmupS: 0, durationS: 0.3 }, false);
@@ -136,7 +173,9 @@ async function main(options: Options): Promise<number> {
   }
 
   const found = verdicts(cells);
-  if (found.length > 0) console.log(`${ratioTable(found)}\n`);
+  const beside = found.filter((verdict) => verdict.column === 'embedded');
+  if (beside.length > 0) console.log(`${ratioTable(beside)}\n`);
+  if (found.length > beside.length) console.log(`${columnTable(found.filter((verdict) => verdict.column !== 'embedded'))}\n`);
   if (cells.size > 0) console.log(`${medianTable(cells, used)}\n`);
   const failures = [...cells.values()].flatMap((cell) => cell.failures.map((f) => `${cell.workload}/${cell.topology}: ${f}`));
   let idle: IdleResult | undefined;
@@ -170,11 +209,13 @@ async function main(options: Options): Promise<number> {
 }
 
 const program = new Command('npm run bench --')
-  .description('Compares the stack over TUN with Linux\'s own TCP (loopback, veth pairs) in one run; needs root.')
+  .description('Compares the stack over TUN with Linux\'s own TCP (loopback, veth pairs), and applications that are attached to '
+    + 'it with the stack itself, in one run; needs root.')
   .option('--quick', 'two short repetitions: under two minutes, for a first look', false)
   .option('--repeat <n>', 'repetitions of each measurement (5)', positive)
   .option('--duration <seconds>', 'counted time of one measurement (1.4)', positive)
   .option('--only <pattern>', 'measure only workload/topology pairs that match, e.g. in-1/tun$, rr, plain, idle', pattern)
+  .option('--columns <list>', `where our TCP runs, of ${COLUMNS.join(', ')} (all)`, columns, COLUMNS)
   .option('--json <file>', 'where all figures go', 'bench/results/latest.json')
   .option('--check', 'exit with 1 when a mark is missed', false)
   .option('--list', 'print the measurements that --only selects, and stop', false)

@@ -1,6 +1,7 @@
 /**
  * Where a measurement runs: a client's namespace, a target address, and the TCP that answers there. Three Linux
- * topologies are the baselines, our stack behind a TUN device is the candidate:
+ * topologies are the baselines, our stack behind a TUN device is the candidate, and in its turn the baseline of the
+ * **columns** in which applications of other processes answer (`AttachedTun`):
  *
  *     loopback                 veth                              tun
  *     +-------------------+    +----------+   +-------------+    +----------------------------------+
@@ -9,11 +10,21 @@
  *     +-------------------+    +----------+   +-------------+    |           node bin/tcpu up .2    |
  *                                                                +----------------------------------+
  *
+ *     tcpu, thread, kernel-app
+ *     +---------------------------------------------------------------------------+
+ *     | load -- Linux TCP -- tcpu0 (TUN)                                          |
+ *     |  .1                      |                                                |
+ *     |              stack-process.mjs .2 == window, doorbells == application.mjs |
+ *     +---------------------------------------------------------------------------+
+ *
  * Each box is a network namespace. No process is pinned to a CPU in any of them.
  */
 
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { WindowSizes } from '../lib/channel/window.ts';
 import { addNamespace, Child, removeNamespace, run, runIn } from './processes.ts';
 import { LOAD } from './load.ts';
 
@@ -25,32 +36,48 @@ export const SOURCES = 8;
 /** Ports of the services, the same everywhere. */
 export const PORTS = { echo: 7, discard: 9, chargen: 19 } as const;
 export type Service = keyof typeof PORTS;
+const SERVICES = Object.entries(PORTS).map(([service, port]) => `${service}@${port}`);
+
+/** A process that takes part in answering. */
+export interface Server {
+  readonly name: 'linux' | 'stack' | 'application';
+  readonly child: Child;
+}
+
+/** Whose TCP answers in the stack's topologies, and in which process. */
+export type Column = 'embedded' | 'tcpu' | 'thread' | 'kernel-app';
+export const COLUMN_TITLES: Readonly<Record<Column, string>> = {
+  embedded: 'the stack\'s TCP in its own process',
+  tcpu: 'TCPU in another process',
+  thread: 'TCPU in a worker of another process',
+  'kernel-app': 'the stack\'s TCP from another process',
+};
+export const COLUMNS = Object.keys(COLUMN_TITLES) as readonly Column[];
 
 export interface Topology {
   /** As it stands in tables and filters. */
   readonly name: string;
   /** What it is, in words. */
   readonly title: string;
-  /** True when our stack answers. */
-  readonly candidate: boolean;
+  /** Whose TCP answers when it is ours; null for Linux's. */
+  readonly column: Column | null;
   /** Address the services listen on. */
   readonly target: string;
   /** First of `SOURCES` consecutive addresses of the client. */
   readonly source: string;
   /** Namespace of the client; after `start()`. */
   clientNamespace: string;
-  /** The process that answers; after `start()`. */
-  server: Child | undefined;
+  /** The processes that answer, the one with the application last; after `start()`. */
+  servers: readonly Server[];
   start(): Promise<void>;
   stop(): Promise<void>;
 }
 
-async function startLinuxServer(namespace: string, address: string): Promise<Child> {
-  const services = Object.entries(PORTS).map(([service, port]) => `${service}@${port}`);
-  const server = new Child(namespace, LOAD, ['serve', '--bind', address, ...services]);
-  const line = await server.line(5000);
+async function startLinuxServer(namespace: string, address: string): Promise<Server[]> {
+  const child = new Child(namespace, LOAD, ['serve', '--bind', address, ...SERVICES]);
+  const line = await child.line(5000);
   if (!line.startsWith('ready ')) throw new Error(`load serve: ${line}`);
-  return server;
+  return [{ name: 'linux', child }];
 }
 
 function addSources(namespace: string, device: string, source: string): void {
@@ -64,19 +91,19 @@ function addSources(namespace: string, device: string, source: string): void {
 class Loopback implements Topology {
   readonly name = 'loopback';
   readonly title = 'Linux over loopback (MTU 65536)';
-  readonly candidate = false;
+  readonly column = null;
   readonly target = '127.0.0.1';
   readonly source = '127.0.0.101'; // all of 127/8 is local
   clientNamespace = '';
-  server: Child | undefined = undefined;
+  servers: readonly Server[] = [];
 
   async start(): Promise<void> {
     this.clientNamespace = addNamespace(this.name);
-    this.server = await startLinuxServer(this.clientNamespace, this.target);
+    this.servers = await startLinuxServer(this.clientNamespace, this.target);
   }
 
   async stop(): Promise<void> {
-    await this.server?.stop();
+    await stopAll(this);
     removeNamespace(this.clientNamespace);
   }
 }
@@ -84,11 +111,11 @@ class Loopback implements Topology {
 class Veth implements Topology {
   readonly name: string;
   readonly title: string;
-  readonly candidate = false;
+  readonly column = null;
   readonly target = '10.91.0.2';
   readonly source = '10.91.0.101';
   clientNamespace = '';
-  server: Child | undefined = undefined;
+  servers: readonly Server[] = [];
   #serverNamespace = '';
   readonly #mtu: number;
   readonly #offload: boolean;
@@ -114,13 +141,27 @@ class Veth implements Topology {
       run('ip', '-n', namespace, 'link', 'set', 'veth0', 'up');
     }
     addSources(near, 'veth0', this.source);
-    this.server = await startLinuxServer(far, this.target);
+    this.servers = await startLinuxServer(far, this.target);
   }
 
   async stop(): Promise<void> {
-    await this.server?.stop();
+    await stopAll(this);
     removeNamespace(this.clientNamespace);
     removeNamespace(this.#serverNamespace);
+  }
+}
+
+const ADDRESS = '10.92.0.2/24';
+const HOST_ADDRESS = '10.92.0.1/24';
+
+/** Exit code of application.mjs for what this build does not have; whoever starts it says so. */
+const NOT_IN_BUILD = 3;
+
+/** Stops the processes, the last first. What one of them has to say about its end is printed. */
+async function stopAll(topology: Topology): Promise<void> {
+  for (const { name, child } of [...topology.servers].reverse()) {
+    const code = await child.stop();
+    if (code !== 0 && code !== NOT_IN_BUILD && name !== 'linux') console.error(`${topology.name}: the ${name} ended with ${code}: ${child.stderr.trim()}`);
   }
 }
 
@@ -128,50 +169,84 @@ class Veth implements Topology {
 export class Tun implements Topology {
   readonly name: string;
   readonly title: string;
-  readonly candidate = true;
+  readonly column: Column;
   readonly target = '10.92.0.2';
   readonly source = '10.92.0.101';
   clientNamespace = '';
-  server: Child | undefined = undefined;
-  readonly #mtu: number;
-  readonly #offload: boolean;
-  readonly #nodeArgs: string[];
+  servers: readonly Server[] = [];
+  readonly mtu: number;
+  readonly offload: boolean;
+  /** Options of node itself, for profiles and the like. */
+  nodeArgs: readonly string[] = [];
 
-  /** @param nodeArgs options of node itself, for profiles and the like */
-  constructor(name: string, mtu: number, offload: boolean, nodeArgs: string[] = []) {
+  constructor(name: string, mtu: number, offload: boolean, column: Column = 'embedded') {
     this.name = name;
-    this.title = `tcpu over TUN, MTU ${mtu}, ${offload ? 'offload' : 'plain packets'}`;
-    this.#mtu = mtu;
-    this.#offload = offload;
-    this.#nodeArgs = nodeArgs;
+    this.column = column;
+    this.title = `${COLUMN_TITLES[column]} over TUN, MTU ${mtu}, ${offload ? 'offload' : 'plain packets'}`;
+    this.mtu = mtu;
+    this.offload = offload;
   }
 
-  /** The same with other options of node. */
-  withNodeArgs(nodeArgs: string[]): Tun {
-    return new Tun(this.name, this.#mtu, this.#offload, nodeArgs);
+  protected get deviceArgs(): string[] {
+    return [
+      '--tun', 'tcpu0', '--address', ADDRESS, '--host-address', HOST_ADDRESS, '--mtu', `${this.mtu}`,
+      '--offload', this.offload ? 'on' : 'off',
+    ];
+  }
+
+  /** Starts a program of ours and waits for its 'ready'. */
+  protected async run(name: Server['name'], program: string, args: string[]): Promise<void> {
+    const child = new Child(
+      this.clientNamespace, process.execPath, [...this.nodeArgs, resolve(ROOT, program), ...args], ['ignore', 'pipe', 'pipe', 'pipe'],
+    );
+    this.servers = [...this.servers, { name, child }];
+    try {
+      while (!(await child.line(10_000)).startsWith('ready ')) continue;
+    } catch (error) {
+      throw new Error(`${program} does not start (npm run build builds what it needs): ${(error as Error).message}`);
+    }
   }
 
   async start(): Promise<void> {
     this.clientNamespace = addNamespace(this.name);
-    const services = Object.entries(PORTS).map(([service, port]) => `${service}@${port}`);
-    const server = new Child(this.clientNamespace, process.execPath, [
-      ...this.#nodeArgs, resolve(ROOT, 'bin/tcpu'), 'up', '--tun', 'tcpu0',
-      '--address', '10.92.0.2/24', '--host-address', '10.92.0.1/24',
-      '--mtu', `${this.#mtu}`, '--offload', this.#offload ? 'on' : 'off', '--serve', services.join(','),
-    ], ['ignore', 'pipe', 'pipe', 'pipe']);
-    this.server = server;
-    try {
-      while (!(await server.line(10_000)).startsWith('ready ')) continue;
-    } catch (error) {
-      throw new Error(`tcpu up does not start (is it built? npm run build): ${(error as Error).message}`);
-    }
+    await this.run('stack', 'bin/tcpu', ['up', ...this.deviceArgs, '--serve', SERVICES.join(',')]);
     addSources(this.clientNamespace, 'tcpu0', this.source);
   }
 
   async stop(): Promise<void> {
-    const code = await this.server?.stop();
+    await stopAll(this);
+    this.servers = [];
     removeNamespace(this.clientNamespace);
-    if (code) console.error(`${this.name}: tcpu ended with ${code}: ${this.server?.stderr.trim()}`);
+  }
+}
+
+/** The same with the services in an application of another process, attached to the stack. */
+export class AttachedTun extends Tun {
+  /** Of `attach()`: sizes of the window's parts. */
+  window: Partial<WindowSizes> = {};
+  /** Path of the stack's control socket; after `start()`. */
+  socket = '';
+
+  override async start(): Promise<void> {
+    this.clientNamespace = addNamespace(this.name);
+    const directory = mkdtempSync(join(tmpdir(), 'tcpu-bench-'));
+    try {
+      this.socket = join(directory, 'stack.sock');
+      await this.run('stack', 'bench/stack-process.mjs', [...this.deviceArgs, '--socket', this.socket]);
+      addSources(this.clientNamespace, 'tcpu0', this.source);
+      await this.run('application', 'bench/application.mjs', [
+        '--socket', this.socket, '--serve', SERVICES.join(','), '--tcp', this.column === 'kernel-app' ? 'kernel' : 'tcpu',
+        ...(this.column === 'thread' ? ['--thread'] : []), '--window', JSON.stringify(this.window),
+      ]);
+    } catch (error) {
+      rmSync(directory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  override async stop(): Promise<void> {
+    await super.stop();
+    if (this.socket !== '') rmSync(dirname(this.socket), { recursive: true, force: true });
   }
 }
 
@@ -183,8 +258,14 @@ export function topologies(): Topology[] {
     new Veth('veth-plain', 1500, false),
     new Veth('veth-65535', 65535, true),
     new Tun('tun', 1500, true),
+    new AttachedTun('tcpu', 1500, true, 'tcpu'),
+    new AttachedTun('thread', 1500, true, 'thread'),
+    new AttachedTun('kernel-app', 1500, true, 'kernel-app'),
     new Tun('tun-plain', 1500, false),
     new Tun('tun-65535', 65535, true),
+    new AttachedTun('tcpu-65535', 65535, true, 'tcpu'),
+    new AttachedTun('thread-65535', 65535, true, 'thread'),
+    new AttachedTun('kernel-app-65535', 65535, true, 'kernel-app'),
     new Tun('tun-65535-plain', 65535, false),
   ];
 }

@@ -1,6 +1,6 @@
 /** What is measured, what it is compared with, and the marks the ratios are held to. */
 
-import type { Service } from './topology.ts';
+import type { Column, Service } from './topology.ts';
 
 export interface Workload {
   /** As it stands in tables and filters. */
@@ -35,13 +35,18 @@ export interface Comparison {
   readonly baseline: string;
   /** The least ratio that passes; undefined where the ratio is for information. */
   readonly mark: number | undefined;
+  /** Which column this belongs to: where the TCP of the candidate runs. */
+  readonly column: Column;
 }
 
-function row(candidate: string, baseline: string, marks: Record<string, number | undefined>): Comparison[] {
-  return Object.entries(marks).map(([workload, mark]) => ({ workload, candidate, baseline, mark }));
+type Marks = Record<string, number | undefined>;
+
+function row(candidate: string, baseline: string, marks: Marks, column: Column = 'embedded'): Comparison[] {
+  return Object.entries(marks).map(([workload, mark]) => ({ workload, candidate, baseline, mark, column }));
 }
 
-export const COMPARISONS: readonly Comparison[] = [
+/** The stack beside Linux. */
+const BESIDE_LINUX: readonly Comparison[] = [
   ...row('tun', 'veth', { 'in-1': 1.0, 'in-8': 1.0, 'out-1': 0.8, 'out-8': 0.8, 'rr-1': 0.8, 'rr-32': 0.7, crr: 0.8 }),
   ...row('tun-65535', 'veth', { 'in-1': 1.0, 'in-8': 1.0, 'out-1': 0.8, 'out-8': 0.8 }),
   ...row('tun-plain', 'veth-plain', { 'in-1': 0.9, 'in-8': 0.9, 'out-1': 0.3, 'out-8': 0.3 }),
@@ -49,6 +54,18 @@ export const COMPARISONS: readonly Comparison[] = [
   ...row('tun-65535', 'veth-65535', { 'in-1': undefined, 'in-8': undefined, 'out-1': undefined, 'out-8': undefined }),
   ...row('tun-65535-plain', 'veth-65535', { 'in-1': undefined, 'in-8': undefined, 'out-1': undefined, 'out-8': undefined }),
 ];
+
+/** The same workload through an application beside the stack's own process. Marks are for TCPU in another process. */
+function column(name: Exclude<Column, 'embedded'>): Comparison[] {
+  const marked = (mark: number) => (name === 'tcpu' ? mark : undefined);
+  const bulk = { 'in-1': marked(0.75), 'in-8': marked(0.75), 'out-1': marked(0.75), 'out-8': marked(0.75) };
+  return [
+    ...row(name, 'tun', { ...bulk, 'rr-1': marked(0.6), 'rr-32': marked(0.6), crr: marked(0.6) }, name),
+    ...row(`${name}-65535`, 'tun-65535', bulk, name),
+  ];
+}
+
+export const COMPARISONS: readonly Comparison[] = [...BESIDE_LINUX, ...column('tcpu'), ...column('thread'), ...column('kernel-app')];
 
 /** Baselines that are measured although no ratio needs them: they tell what the machine can do. */
 export const FOR_INFORMATION: readonly [workload: string, topology: string][] = [

@@ -1,7 +1,7 @@
 /** The benchmark's arithmetic: medians, ratios, and when a mark counts as reached. */
 
 import t from 'tap';
-import { median, ratioTable, verdicts } from '../../bench/report.ts';
+import { columnTable, median, ratioTable, verdicts } from '../../bench/report.ts';
 import type { Cell } from '../../bench/report.ts';
 
 function cell(workload: string, topology: string, values: number[], failures: string[] = []): [string, Cell] {
@@ -36,4 +36,21 @@ t.test('only what was measured on both sides is compared; information has no mar
   t.equal(found.length, 1);
   t.equal(found[0]?.mark, undefined);
   t.equal(found[0]?.pass, undefined);
+});
+
+t.test('a column is compared with the stack itself, and shows what each process costs', async (t) => {
+  const [key, attached] = cell('rr-1', 'tcpu', [6000, 6500]);
+  for (const sample of attached.samples) {
+    sample.cpuOf = { stack: { user: 0.3, system: 0.15 }, application: { user: 0.2, system: 0.1 } };
+  }
+  const found = verdicts(new Map([[key, attached], cell('rr-1', 'tun', [10_000, 10_000])]));
+  t.match(found, [{ column: 'tcpu', ratio: 0.625, mark: 0.6, pass: true, baselineCost: { user: 50, system: 25 } }]);
+  t.ok(Math.abs(found[0]!.costOf!.stack.user - 48.08) < 0.01);
+  t.match(columnTable(found), /tcpu +\| 6,250 \(6,000–6,500\) +\| tun +\| .* 0\.63 +\| ≥ 0\.6 +\| pass +\| 48\.1 \+ 24\.0 +\| 32\.1 \+ 16\.0 +\| 50\.0/);
+});
+
+t.test('in-process samples have no parts; columns without a mark have none', async (t) => {
+  const found = verdicts(new Map([cell('crr', 'thread', [1]), cell('crr', 'tun', [1])]));
+  t.equal(found.length, 1);
+  t.match(found[0], { column: 'thread', mark: undefined, pass: undefined, costOf: undefined });
 });
