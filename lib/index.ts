@@ -47,3 +47,7 @@ export type { ConnectOptions, ListenOptions, Net, Server, ServerOptions, Socket 
 export type { Dgram } from './net/dgram.ts';
 export { ping } from './net/ping.ts';
 export type { PingOptions, PingResult } from './net/ping.ts';
+
+export * from './api.ts';
+export { OverUdp, tcpuOverUdp } from './over-udp.ts';
+export type { UdpTcpuCounters, UdpTcpuOptions } from './tcpu/udp-tcpu.ts';

@@ -29,6 +29,8 @@ export const SO_OOBINLINE = 10;
 /** Value: seconds to linger on close; -1 turns it off; 0 means close with a reset. */
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
+/** Of `setsockopt_tcpu` alone, where calls wait. Value: milliseconds; 0 waits for ever. */
+export const SO_RCVTIMEO = 20;
 export const SO_ACCEPTCONN = 30;
 
 export const IPPROTO_IP = 0;

@@ -16,7 +16,7 @@ const layers = ['cli', 'services', 'net', 'tcpu', 'tcpk', 'kernel', 'home', 'cha
 /** Words that every layer may use. */
 const vocabulary = new Set(['socket.ts', 'errno.ts', 'clock.ts', 'random.ts']);
 /** Files that put the layers together; only the top may know them. */
-const composition = new Set(['stack.ts', 'attach.ts', 'index.ts']);
+const composition = new Set(['stack.ts', 'attach.ts', 'over-udp.ts', 'api.ts', 'index.ts']);
 /** Libraries outside of Node that lib/ uses, and who may. */
 const libraries: Record<string, string[]> = {
   debug: ['link', 'net', 'tcpk', 'services', 'cli', 'stack.ts'],

@@ -18,6 +18,13 @@ export class TcpCounters {
   PredictedData = 0;
   /** Segments that went the long way. */
   Unpredicted = 0;
+  /**
+   * How received data reached its reader: bytes, and segments whose end they were, copied once, from where they
+   * had arrived into the reader's buffer (3.1.2, 4.1 of the report); bytes that passed through a buffer of TCP's own.
+   */
+  RcvDirectBytes = 0;
+  RcvDirectSegs = 0;
+  RcvBufferedBytes = 0;
   DelayedAcks = 0;
   DupAcksIn = 0;
   OutOfOrderIn = 0;

@@ -117,6 +117,7 @@ export function readBytes(tcb: Tcb, to: Uint8Array | null, toOffset: number, len
   const fromStored = Math.min(total, tcb.rcvStored);
   if (fromStored > 0 && to !== null) tcb.rcvBuffer.copyOut(0, to, toOffset, fromStored);
   let left = total - fromStored;
+  let directSegs = 0;
   if (left > 0) {
     const lent = tcb.home.lent;
     let piece = tcb.lentFirst;
@@ -132,6 +133,7 @@ export function readBytes(tcb: Tcb, to: Uint8Array | null, toOffset: number, len
       } else if (n === size) {
         piece = lent.next[piece]!;
         tcb.lentFirst = piece;
+        directSegs++;
       } else {
         lent.offset[piece] = lent.offset[piece]! + n;
         lent.length[piece] = size - n;
@@ -139,6 +141,12 @@ export function readBytes(tcb: Tcb, to: Uint8Array | null, toOffset: number, len
     }
   }
   if (take) {
+    if (to !== null) {
+      const counters = tcb.home.counters;
+      counters.RcvBufferedBytes += fromStored;
+      counters.RcvDirectBytes += total - fromStored;
+      counters.RcvDirectSegs += directSegs;
+    }
     tcb.rcvStored -= fromStored;
     tcb.rcvLent -= total - fromStored;
     tcb.rcvRead = seqAdd(tcb.rcvRead, total);
