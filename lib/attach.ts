@@ -1,8 +1,8 @@
 /**
  * An application's side of a stack, put together: `attach()` gives a program its own TCP beside others on
  * the addresses of a running stack (`tcp: 'tcpu'`, the report's TCPU), or the stack's TCP across the boundary
- * (`tcp: 'kernel'`, as a classic application has it). Both at once are fine: see `Attachment.tcpu` and
- * `Attachment.kernel`.
+ * (`tcp: 'kernel'`, as a classic application has it). Both at once are fine: see `Attachment.netOf`.
+ * TCPU runs in the thread that attaches, or, with `thread: true`, in a worker thread of its own.
  */
 
 import { EventEmitter } from 'node:events';
@@ -11,12 +11,11 @@ import type { Channel } from './channel/channel.ts';
 import { defaultSocketPath } from './channel/control.ts';
 import { openProcessChannel } from './channel/process-channel.ts';
 import { SocketCallClient } from './channel/socket-call-client.ts';
-import { REPORT_CONNECTIONS, REPORT_COUNTERS, REPORT_DETAILS } from './channel/records.ts';
 import { DEFAULT_WINDOW, windowFault } from './channel/window.ts';
 import type { WindowSizes } from './channel/window.ts';
 import { SystemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
-import { connectionInfo, listConnections, listenerInfo, timeWaitInfo } from './home/connections.ts';
+import { listConnections } from './home/connections.ts';
 import type { ConnectionInfo } from './home/connections.ts';
 import { createDgram } from './net/dgram.ts';
 import type { Dgram } from './net/dgram.ts';
@@ -28,8 +27,11 @@ import type { BsdSocket, EchoProvider, SocketProvider, UdpProvider } from './soc
 import type { Stack } from './stack.ts';
 import type { TcpOptions } from './tcp/config.ts';
 import { VIOLATION_NAMES } from './tcpk/egress.ts';
-import type { ReportContents } from './tcpk/survey.ts';
 import { ChannelTcpu } from './tcpu/channel-tcpu.ts';
+import { tcpuCounters, tcpuReport } from './tcpu/tcpu-report.ts';
+import { openThreadChannel } from './tcpu/thread-channel.ts';
+import type { ThreadChannel } from './tcpu/thread-channel.ts';
+import { ThreadTcpu } from './tcpu/thread-tcpu.ts';
 
 export interface AttachOptions {
   /** A stack in this thread instead of another process. */
@@ -40,6 +42,11 @@ export interface AttachOptions {
   tcp?: 'tcpu' | 'kernel';
   /** Options of this application's own TCP. */
   options?: TcpOptions;
+  /**
+   * Runs this application's own TCP in a worker thread: it acknowledges and retransmits whatever this thread does
+   * meanwhile. Each operation on a socket is then a call to that thread. Not with `stack`, `clock` or `random`.
+   */
+  thread?: boolean;
   /** Name that `tcpu ss` shows. Default the program's. */
   name?: string;
   /** Sizes of the parts of the shared memory, bytes (lib/channel/window.ts). */
@@ -57,60 +64,54 @@ export interface AttachmentEvents {
   close: [];
 }
 
-export class Attachment extends EventEmitter<AttachmentEvents> implements SocketProvider {
+/** What `attach()` gives, wherever TCPU runs. */
+export abstract class Attachment extends EventEmitter<AttachmentEvents> implements SocketProvider {
   readonly channel: Channel;
-  /** This application's own TCP. */
-  readonly tcpu: ChannelTcpu;
-  /** The stack's sockets across the boundary: its TCP, and its UDP and ICMP, which stay with the stack. */
-  readonly kernel: SocketCallClient;
+  readonly clock: Clock;
   /** `node:net` on the chosen TCP. */
   readonly net: Net;
-  /** `node:dgram` on the stack's UDP. */
-  readonly dgram: Dgram;
-  readonly clock: Clock;
-  readonly #provider: SocketProvider;
+  /** This application's own TCP. */
+  protected abstract readonly own: SocketProvider;
+  /** The stack's TCP across the boundary. */
+  abstract readonly kernel: SocketProvider;
+  /** Low-level UDP and echo sockets: UDP and ICMP stay with the stack. */
+  abstract readonly udp: UdpProvider;
+  abstract readonly echo: EchoProvider;
+  /** Told by the sockets that keep the process alive. */
+  protected readonly refs: { ref(): void; unref(): void };
+  readonly #tcp: 'tcpu' | 'kernel';
+  #dgram: Dgram | null = null;
   #refs = 0;
   #closed = false;
 
   constructor(channel: Channel, clock: Clock, options: AttachOptions) {
     super();
-    const refs = { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) };
     this.channel = channel;
     this.clock = clock;
-    this.tcpu = new ChannelTcpu({
-      channel, clock, random: options.random ?? new SystemRandom(), tcp: options.options, refs,
-    });
-    this.kernel = new SocketCallClient(channel, { refs });
-    this.tcpu.events = {
-      event: (socket, events, value) => this.kernel.event(socket, events, value),
-      violation: (reason, count) => this.emit('violation', VIOLATION_NAMES[reason] ?? 'unknown', count),
-      report: (id, what) => this.channel.report(id, JSON.stringify(this.#report(what))),
-      gone: (reason) => this.#down(reason),
-    };
-    this.#provider = options.tcp === 'kernel' ? this.kernel : this.tcpu.tcpu;
+    this.refs = { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) };
+    this.#tcp = options.tcp ?? 'tcpu';
     this.net = createNet(this);
-    this.dgram = createDgram(this.udp);
     channel.unref();
     rememberOpen(this);
   }
 
+  #provider(tcp: 'tcpu' | 'kernel'): SocketProvider {
+    return tcp === 'kernel' ? this.kernel : this.own;
+  }
+
   /** A low-level socket of the chosen TCP; see `Stack.socket`. */
   socket(domain: number, type: number, protocol: number): BsdSocket | number {
-    return this.#provider.socket(domain, type, protocol);
+    return this.#provider(this.#tcp).socket(domain, type, protocol);
   }
 
   /** `node:net` on one TCP or the other, whatever was chosen for this attachment: the choice can be made for each socket. */
   netOf(tcp: 'tcpu' | 'kernel'): Net {
-    return createNet(tcp === 'kernel' ? this.kernel : this.tcpu.tcpu);
+    return createNet(this.#provider(tcp));
   }
 
-  /** Low-level UDP and echo sockets of the stack. */
-  get udp(): UdpProvider {
-    return this.kernel.udp;
-  }
-
-  get echo(): EchoProvider {
-    return this.kernel.echo;
+  /** `node:dgram` on the stack's UDP. */
+  get dgram(): Dgram {
+    return (this.#dgram ??= createDgram(this.udp));
   }
 
   /** The stack's addresses, as CIDR. */
@@ -119,36 +120,10 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
   }
 
   /** Every connection and listener of this application's own TCP. */
-  connections(): ConnectionInfo[] {
-    return listConnections(this.tcpu.tcpu.tcp);
-  }
+  abstract connections(): ConnectionInfo[];
 
   /** Counters of this application's own TCP, of its channel and its memory. */
-  counters(): Record<string, Record<string, number>> {
-    const { tcpu, counters, memory } = this.tcpu;
-    return {
-      tcp: { ...tcpu.tcp.counters },
-      tcpu: { ...counters },
-      memory: {
-        blocks: memory.blockCount, freeBlocks: memory.freeBlocks, exhausted: memory.exhausted, connections: tcpu.tcp.connections,
-        timeWaits: tcpu.tcp.timeWaits,
-      },
-    };
-  }
-
-  /** What the stack asks for, for whoever asks it. */
-  #report(what: number): ReportContents {
-    const report: ReportContents = {};
-    if ((what & REPORT_CONNECTIONS) !== 0) {
-      const list: ConnectionInfo[] = report.connections = [];
-      const { tcp } = this.tcpu.tcpu;
-      tcp.forEachListener((listener) => list.push(listenerInfo(listener)));
-      tcp.forEach((tcb) => list.push(connectionInfo(tcb, (what & REPORT_DETAILS) !== 0)));
-      tcp.forEachTimeWait((connection) => list.push(timeWaitInfo(connection)));
-    }
-    if ((what & REPORT_COUNTERS) !== 0) report.counters = this.counters();
-    return report;
-  }
+  abstract counters(): Record<string, Record<string, number>>;
 
   #addRef(change: number): void {
     this.#refs += change;
@@ -157,11 +132,15 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     else if (this.#refs === 0) this.channel.unref();
   }
 
-  #down(reason: string): void {
+  protected violated(reason: number, count: number): void {
+    this.emit('violation', VIOLATION_NAMES[reason] ?? 'unknown', count);
+  }
+
+  /** The stack is gone; all sockets know. */
+  protected down(reason: string): void {
     if (this.#closed) return;
     this.#closed = true;
     open.delete(this);
-    this.kernel.gone();
     this.emit('down', reason);
     this.emit('close');
   }
@@ -172,7 +151,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
    */
   close(options: { graceful?: boolean } = {}): Promise<void> {
     this.leave(options.graceful ?? true);
-    return Promise.resolve();
+    return this.ended();
   }
 
   /** `close()` without the promise: a process that ends closes its sockets. */
@@ -180,14 +159,112 @@ export class Attachment extends EventEmitter<AttachmentEvents> implements Socket
     if (this.#closed) return;
     this.#closed = true;
     open.delete(this);
-    if (graceful) this.kernel.closeAll();
-    this.tcpu.close(graceful);
-    this.kernel.gone();
+    this.end(graceful);
     this.emit('close');
   }
 
+  protected abstract end(graceful: boolean): void;
+
+  /** Resolves when all that `leave()` has begun is done. */
+  protected abstract ended(): Promise<void>;
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+}
+
+/** TCPU in the thread that has attached. */
+export class OwnAttachment extends Attachment {
+  readonly tcpu: ChannelTcpu;
+  protected readonly own: SocketProvider;
+  readonly kernel: SocketCallClient;
+  readonly udp: UdpProvider;
+  readonly echo: EchoProvider;
+
+  constructor(channel: Channel, clock: Clock, options: AttachOptions) {
+    super(channel, clock, options);
+    this.tcpu = new ChannelTcpu({
+      channel, clock, random: options.random ?? new SystemRandom(), tcp: options.options, refs: this.refs,
+    });
+    this.own = this.tcpu.tcpu;
+    this.kernel = new SocketCallClient(channel, { refs: this.refs });
+    this.udp = this.kernel.udp;
+    this.echo = this.kernel.echo;
+    this.tcpu.events = {
+      event: (socket, events, value) => this.kernel.event(socket, events, value),
+      violation: (reason, count) => this.violated(reason, count),
+      report: (id, what) => channel.report(id, JSON.stringify(tcpuReport(this.tcpu, what))),
+      gone: (reason) => {
+        this.kernel.gone();
+        this.down(reason);
+      },
+    };
+  }
+
+  connections(): ConnectionInfo[] {
+    return listConnections(this.tcpu.tcpu.tcp);
+  }
+
+  counters(): Record<string, Record<string, number>> {
+    return tcpuCounters(this.tcpu);
+  }
+
+  protected end(graceful: boolean): void {
+    if (graceful) this.kernel.closeAll();
+    this.tcpu.close(graceful);
+    this.kernel.gone();
+  }
+
+  protected ended(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** TCPU in a worker thread. */
+export class ThreadAttachment extends Attachment {
+  readonly #tcpu: ThreadTcpu;
+  readonly #thread: ThreadChannel;
+
+  constructor(channel: ThreadChannel, clock: Clock, options: AttachOptions) {
+    super(channel, clock, options);
+    this.#thread = channel;
+    this.#tcpu = new ThreadTcpu(channel, this.refs, {
+      violation: (reason, count) => this.violated(reason, count),
+      gone: (reason) => this.down(reason),
+    });
+  }
+
+  protected get own(): SocketProvider {
+    return this.#tcpu.own;
+  }
+
+  get kernel(): SocketProvider {
+    return this.#tcpu.kernel;
+  }
+
+  get udp(): UdpProvider {
+    return this.#tcpu.udp;
+  }
+
+  get echo(): EchoProvider {
+    return this.#tcpu.echo;
+  }
+
+  connections(): ConnectionInfo[] {
+    return this.#tcpu.connections();
+  }
+
+  counters(): Record<string, Record<string, number>> {
+    return this.#tcpu.counters();
+  }
+
+  protected end(graceful: boolean): void {
+    this.#tcpu.leave(graceful);
+  }
+
+  /** Resolves when the worker has ended, too. */
+  protected ended(): Promise<void> {
+    return this.#thread.close();
   }
 }
 
@@ -209,23 +286,37 @@ function rememberOpen(attachment: Attachment): void {
  *
  * @throws RangeError that names the bad option; an Error with `code` when there is no stack to attach to
  */
+export function attach(options: AttachOptions & { thread: true }): Promise<ThreadAttachment>;
+export function attach(options: AttachOptions & { thread?: false }): Promise<OwnAttachment>;
+export function attach(options: AttachOptions): Promise<Attachment>;
 export function attach(options: AttachOptions): Promise<Attachment> {
   const sizes = { ...DEFAULT_WINDOW, ...options.window };
   const fault = windowFault(sizes);
   if (fault !== null) throw new RangeError(`window.${fault}`);
+  if (options.thread === true) return attachThread(options, sizes);
   if (options.stack !== undefined) {
     const { stack } = options;
-    return Promise.resolve(new Attachment(stack.attach({ name: options.name, sizes }), options.clock ?? stack.clock, options));
+    return Promise.resolve(new OwnAttachment(stack.attach({ name: options.name, sizes }), options.clock ?? stack.clock, options));
   }
   return attachProcess(options, sizes);
 }
 
-async function attachProcess(options: AttachOptions, sizes: WindowSizes): Promise<Attachment> {
+async function attachProcess(options: AttachOptions, sizes: WindowSizes): Promise<OwnAttachment> {
   const clock = options.clock ?? new SystemClock();
   const channel = await openProcessChannel({
     path: options.socket ?? defaultSocketPath(), name: options.name ?? programName(), sizes, nowUs: () => clock.nowUs(),
   });
-  return new Attachment(channel, clock, options);
+  return new OwnAttachment(channel, clock, options);
+}
+
+async function attachThread(options: AttachOptions, sizes: WindowSizes): Promise<ThreadAttachment> {
+  if (options.stack !== undefined || options.clock !== undefined || options.random !== undefined) {
+    throw new RangeError('thread: true is for a stack in another process, and with the machine\'s clock; leave out stack, clock and random');
+  }
+  const channel = await openThreadChannel({
+    path: options.socket ?? defaultSocketPath(), name: options.name ?? programName(), sizes, tcp: options.options,
+  });
+  return new ThreadAttachment(channel, new SystemClock(), options);
 }
 
 function programName(): string {

@@ -8,7 +8,7 @@ import nodeNet from 'node:net';
 import t from 'tap';
 import type { Test } from 'tap';
 import { attach } from '../../lib/attach.ts';
-import type { Attachment } from '../../lib/attach.ts';
+import type { OwnAttachment } from '../../lib/attach.ts';
 import { createNet } from '../../lib/net/net.ts';
 import type { Net, Server, Socket } from '../../lib/net/net.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
@@ -107,7 +107,7 @@ function applicationsEnv(): Env {
 }
 
 /** Resolves when the application has no connection and no listener left, TCPK did not complain, and nothing is left with it. */
-async function closeApplication(app: Attachment, stack: Stack): Promise<void> {
+async function closeApplication(app: OwnAttachment, stack: Stack): Promise<void> {
   const { tcp } = app.tcpu.tcpu;
   await until(() => tcp.connections === 0, () => JSON.stringify(app.connections()));
   const { table, counters } = stack.tcpk!;
