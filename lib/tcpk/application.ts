@@ -167,6 +167,8 @@ export class Application {
     const w = rx.hasRoom(SEGMENT_HEADER + length + this.#reserve) ? rx.reserve(TO_APP_SEGMENT, SEGMENT_HEADER + length) : -1;
     if (w < 0) {
       this.counters.InRingFull++;
+      // Not full but damaged: see finish().
+      if (rx.broken && !this.touched) this.tcpk.touch(this);
       return;
     }
     const window = this.window;
@@ -285,6 +287,8 @@ export class Application {
       this.#late.delete(socket);
     }
     if (this.#violated > 0) this.#tellViolations();
+    // It is thrown out when others had their turn, not in the middle of one.
+    if (this.#rx.broken) this.port.again();
     const shown = this.#rx.publish();
     let wake = false;
     if (sent) {
@@ -330,7 +334,7 @@ export class Application {
     this.stalled = false;
     this.more = false;
     this.idleTurns++;
-    if (!reader.waiting && !reader.broken) return;
+    if (!reader.waiting && !reader.broken && !this.#rx.broken) return;
     this.idleTurns = 0;
     Atomics.store(words, STACK_SLEEPS, 0);
     if (!this.touched) tcpk.touch(this);

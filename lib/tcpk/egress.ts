@@ -45,6 +45,8 @@ export const VIOLATION_NAMES: readonly string[] = [
 const SENT = 0;
 
 const MAX_TCP_HEADER = 60;
+/** The least that TCP sends in a segment (`updateSndMss`): smaller parts would only make many packets of one record. */
+const MIN_PART = 8;
 
 /** Sends the segment of a FROM_APP_SEGMENT record at word `w`, `length` bytes. Returns 0 or a `VIOLATION_…`. */
 export function sendSegment(app: Application, ip: Ip, w: number, length: number): number {
@@ -78,7 +80,7 @@ export function sendSegment(app: Application, ip: Ip, w: number, length: number)
   }
   if (gsoType !== GSO_NONE) {
     const v4 = flow.ip.version === 4;
-    if (gsoType !== (v4 ? GSO_TCPV4 : GSO_TCPV6) || (ip.features & (v4 ? LINK_TSO4 : LINK_TSO6)) === 0 || gsoSize < 1
+    if (gsoType !== (v4 ? GSO_TCPV4 : GSO_TCPV6) || (ip.features & (v4 ? LINK_TSO4 : LINK_TSO6)) === 0 || gsoSize < MIN_PART
       || gsoSize > 0xffff || gsoSize >= payload) return VIOLATION_GSO;
   }
   if ((gsoType !== GSO_NONE ? gsoSize : payload) + headerLength + flow.ip.headerLength > flow.ip.mtu) return oversize(app, flow);
