@@ -7,7 +7,9 @@ import { strict as assert } from 'node:assert';
 import nodeDgram from 'node:dgram';
 import t from 'tap';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
+import { createDgram } from '../../lib/net/dgram.ts';
 import { createStack } from '../../lib/stack.ts';
+import { CallChannel } from '../channel/call-channel.ts';
 
 type Dgram = typeof nodeDgram;
 type Socket = nodeDgram.Socket;
@@ -483,16 +485,21 @@ const [left] = createMemoryPair();
 const stack = createStack({ link: left, addresses: ['10.90.0.1/24', 'fd90::1/64'] });
 t.teardown(() => stack.close({ graceful: false }));
 
+const channel = new CallChannel({ provider: stack, udp: stack.udp, echo: stack.echo }, { soon: setImmediate });
+const targets: Record<string, unknown> = { 'the stack': stack.dgram, 'an application': createDgram(channel.client.udp) };
+
 for (const [name, scenario] of Object.entries(SCENARIOS)) {
-  t.test(name, { timeout: 10_000 }, async (t) => {
-    const theirs = new Account();
-    await scenario(nodeDgram, theirs);
-    const ours = new Account();
-    await scenario(stack.dgram as unknown as Dgram, ours);
-    assert(theirs.lines.length > 0);
-    for (let i = 0; i < Math.max(theirs.lines.length, ours.lines.length); i++) t.equal(ours.lines[i], theirs.lines[i]);
-    t.equal(stack.udp.sockets, 0, 'all sockets are closed');
-  });
+  for (const [target, dgram] of Object.entries(targets)) {
+    t.test(`${name}: ${target}`, { timeout: 10_000 }, async (t) => {
+      const theirs = new Account();
+      await scenario(nodeDgram, theirs);
+      const ours = new Account();
+      await scenario(dgram as Dgram, ours);
+      assert(theirs.lines.length > 0);
+      for (let i = 0; i < Math.max(theirs.lines.length, ours.lines.length); i++) t.equal(ours.lines[i], theirs.lines[i]);
+      t.equal(stack.udp.sockets, 0, 'all sockets are closed');
+    });
+  }
 }
 
 t.test('the type is that of node:dgram', async (t) => {
