@@ -187,7 +187,7 @@ export class OwnAttachment extends Attachment {
       channel, clock, random: options.random ?? new SystemRandom(), tcp: options.options, refs: this.refs,
     });
     this.own = this.tcpu.tcpu;
-    this.kernel = new SocketCallClient(channel, { refs: this.refs });
+    this.kernel = new SocketCallClient(channel, { refs: this.refs, soon: soonOn(clock) });
     this.udp = this.kernel.udp;
     this.echo = this.kernel.echo;
     this.tcpu.events = {
@@ -266,6 +266,17 @@ export class ThreadAttachment extends Attachment {
   protected ended(): Promise<void> {
     return this.#thread.close();
   }
+}
+
+/** Runs something when other work has had its turn; in virtual time, by an alarm that is due at once. */
+function soonOn(clock: Clock): ((run: () => void) => void) | undefined {
+  if (clock instanceof SystemClock) return undefined;
+  let run: () => void = () => undefined;
+  const alarm = clock.alarm(() => run());
+  return (next) => {
+    run = next;
+    alarm.set(clock.nowUs());
+  };
 }
 
 /** Attachments of this thread that are open: they are left properly when it ends. */

@@ -20,6 +20,9 @@ import * as calls from './socket-calls.ts';
 /** Looks that are answered without asking, once one has found nothing: `available`, then `recv`. */
 const KNOWN_LOOKS = 2;
 
+/** Bytes that a socket may move in one round of events before others have their turn. */
+const ROUND_BYTES = 1 << 20;
+
 /** What every socket that lives in the stack has on this side. */
 export abstract class RemoteEnd {
   readonly number: number;
@@ -29,6 +32,9 @@ export abstract class RemoteEnd {
   seen = 0;
   calls = 0;
   protected readonly client: SocketCallClient;
+  /** Bytes that went either way in the round of events of this number. */
+  #moved = 0;
+  #round = 0;
   /** The user has asked to keep the process alive; there is something to keep it alive for. */
   #wanted = true;
   #active = false;
@@ -43,12 +49,35 @@ export abstract class RemoteEnd {
   abstract learn(state: number, available: number, writable: number): void;
   /** An event. */
   abstract happened(bits: number, value: number): void;
+  /** What was put off by `mustWait`. */
+  again(_bits: number): void {
+    // For those who never do.
+  }
 
   abstract close(): number;
 
   /** The stack is gone. */
   abandon(): void {
     this.deactivate();
+  }
+
+  /**
+   * Whether this socket has moved its share in this round of events, and others come first: then `bits` are told
+   * again in the next. Within a handler the stack goes on taking and giving, so that it may never say EAGAIN.
+   */
+  protected mustWait(bits: number): boolean {
+    const { client } = this;
+    if (this.#round !== client.round) {
+      this.#round = client.round;
+      this.#moved = 0;
+    }
+    if (this.#moved < ROUND_BYTES || !client.telling) return false;
+    client.tellAgain(this, bits);
+    return true;
+  }
+
+  protected move(bytes: number): void {
+    if (bytes > 0) this.#moved += bytes;
   }
 
   ref(): void {
@@ -166,6 +195,8 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
   #state = 0;
   /** Looks for data, or for connections, that will find nothing: see `KNOWN_LOOKS`. */
   #idle = 0;
+  /** `#state` is of the call before, and `poll()` has not given it yet. */
+  #fresh = false;
   /** The last event told of no error. */
   #sound = false;
   /** An error that `send` has taken after it had sent something; or that of a stack that is gone. */
@@ -177,6 +208,7 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
 
   learn(state: number, available: number, writable: number): void {
     this.#state = state;
+    this.#fresh = true;
     this.#available = available;
     this.#writable = writable;
     this.#idle = (state & (POLLIN | POLLERR | POLLHUP)) === 0 ? KNOWN_LOOKS : 0;
@@ -185,6 +217,7 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
 
   happened(bits: number, value: number): void {
     this.seen |= bits;
+    this.#fresh = false;
     if ((bits & (POLLERR | POLLHUP)) !== 0) this.#peer = null;
     if (this.client.lost) {
       this.onready?.(bits);
@@ -201,6 +234,10 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
       this.#sound = false;
     }
     if ((bits & POLLOUT) !== 0) this.#writable = 0;
+    this.onready?.(bits);
+  }
+
+  override again(bits: number): void {
     this.onready?.(bits);
   }
 
@@ -277,6 +314,7 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
     if (this.#error !== 0) return this.#takeError();
     const { client } = this;
     if (client.lost) return -EPIPE;
+    if (this.mustWait(POLLOUT)) return -EAGAIN;
     let words = client.begin(calls.CALL_SOCKET_SEND, this);
     if (words === null) return client.refusal(this);
     let sent = 0;
@@ -293,6 +331,7 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
       if (result < part || sent === length) break;
       words = client.again(calls.CALL_SOCKET_SEND, this);
     }
+    this.move(sent);
     client.end();
     return sent;
   }
@@ -305,12 +344,14 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
       this.#idle--;
       return -EAGAIN;
     }
+    if (this.mustWait(POLLIN)) return -EAGAIN;
     const words = client.begin(calls.CALL_SOCKET_RECV, this);
     if (words === null) return client.refusal(this);
     words[3] = Math.min(length, client.areaLength);
     words[4] = flags;
     const result = client.run(this, 5);
     if (result > 0 && (flags & MSG_TRUNC) === 0) copyBytes(to, offset, client.bytes, client.area, result);
+    this.move(result);
     client.end();
     return result;
   }
@@ -360,7 +401,9 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
   poll(): number {
     if (this.closed) return POLLOUT | POLLHUP;
     if (this.client.lost) return POLLIN | POLLOUT | POLLHUP | POLLRDHUP | (this.#error !== 0 ? POLLERR : 0);
-    const result = this.ask(calls.CALL_SOCKET_POLL, 3);
+    const fresh = this.#fresh;
+    const result = fresh ? this.#state : this.ask(calls.CALL_SOCKET_POLL, 3);
+    this.#fresh = false;
     return result < 0 ? 0 : result;
   }
 

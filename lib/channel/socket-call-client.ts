@@ -34,6 +34,8 @@ export interface SocketCallClientOptions {
    * that is over.
    */
   refs?: SocketRefs;
+  /** Runs this when other work has had its turn. Default setImmediate. */
+  soon?: (run: () => void) => void;
 }
 
 const NO_REFS: SocketRefs = { ref: () => undefined, unref: () => undefined };
@@ -57,8 +59,13 @@ export class SocketCallClient implements SocketProvider {
   readonly #events: number[] = [];
   /** Sockets that were closed inside a call; and how. */
   readonly #closing: [RemoteEnd, number][] = [];
+  /** Sockets that moved their share in this round, and the events to tell them again. */
+  readonly #again = new Map<RemoteEnd, number>();
+  readonly #soon: (run: () => void) => void;
   #busy = false;
   #telling = false;
+  /** @internal Rounds of events so far. */
+  round = 0;
   /** A batch of datagrams is handed out from here; see `batch()`. */
   #batch: Uint8Array | null = null;
   #batchWords: Int32Array | null = null;
@@ -67,6 +74,7 @@ export class SocketCallClient implements SocketProvider {
     const { window } = channel;
     this.#channel = channel;
     this.refs = options.refs ?? NO_REFS;
+    this.#soon = options.soon ?? ((run) => void setImmediate(run));
     this.bytes = window.bytes;
     this.windowWords = window.words;
     this.area = window.call;
@@ -229,11 +237,40 @@ export class SocketCallClient implements SocketProvider {
     return this.#batchWords;
   }
 
+  /** @internal Events are being handed out: a handler is running. */
+  get telling(): boolean {
+    return this.#telling;
+  }
+
+  /** @internal These bits are to be told to the socket in a round to come. */
+  tellAgain(socket: RemoteEnd, bits: number): void {
+    if (this.#again.size === 0) this.#soon(() => this.#nextRound());
+    this.#again.set(socket, (this.#again.get(socket) ?? 0) | bits);
+  }
+
+  #nextRound(): void {
+    const again = [...this.#again];
+    this.#again.clear();
+    this.round++;
+    this.#telling = true;
+    for (const [socket, bits] of again) {
+      if (socket.closed) continue;
+      try {
+        socket.again(bits);
+      } catch (error) {
+        reportLater(error);
+      }
+    }
+    this.#telling = false;
+    if (this.#events.length > 0) this.#tell();
+  }
+
   /** Hands out the events that wait, in order. */
   #tell(): void {
     if (this.#busy || this.#telling) return;
     const events = this.#events;
     this.#telling = true;
+    this.round++;
     for (let i = 0; i < events.length; i += 3) {
       // Those of sockets that are closed now are for nobody.
       const socket = this.#sockets.get(events[i]!);

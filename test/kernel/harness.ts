@@ -123,13 +123,22 @@ export class TcpuProcess {
 }
 
 /** Starts `tcpu up …` and waits until packets flow. It ends with the test, which notes how. */
-export async function up(t: Test, ...args: string[]): Promise<TcpuProcess> {
-  const process = new TcpuProcess(['up', ...args]);
+export function up(t: Test, ...args: string[]): Promise<TcpuProcess> {
+  return untilReady(t, 'up', args);
+}
+
+/** Starts `tcpu serve …`, attached to the stack that `up()` has started, and waits until its services listen. */
+export function serve(t: Test, ...args: string[]): Promise<TcpuProcess> {
+  return untilReady(t, 'serve', args);
+}
+
+async function untilReady(t: Test, command: string, args: string[]): Promise<TcpuProcess> {
+  const process = new TcpuProcess([command, ...args]);
   await process.printed(/^(ready |\{"event":"ready").*\n/m);
   t.teardown(async () => {
-    if (process.child.exitCode !== null) return;
+    if (process.child.exitCode !== null || process.child.signalCode !== null) return;
     const code = await process.stop();
-    if (code !== 0) throw new Error(`tcpu up ended with ${code}: ${process.stderr}`);
+    if (code !== 0) throw new Error(`tcpu ${command} ended with ${code}: ${process.stderr}`);
   });
   return process;
 }

@@ -1,7 +1,7 @@
 /** The modes of iperf3's client that the kernel-peer tests go through, and what each must have brought about. */
 
 import type { Test } from 'tap';
-import { STACK4, STACK6, run, up } from './harness.ts';
+import { STACK4, STACK6, run, serve, up } from './harness.ts';
 
 /** Runs the client with -J. With it the exit code says nothing: `error` does. */
 export async function iperf3(...args: string[]): Promise<any> {
@@ -61,9 +61,20 @@ export const UDP_MODES: Mode[] = [
   ['-n', ['-n', '1M', '-b', '50M'], (t, end) => t.ok(end.sum.bytes >= 1024 * 1024)],
 ];
 
-/** Starts the server with these options and runs the modes over TCP, then three of them over IPv6. */
+/** Starts the server in the stack with these options and runs the modes over TCP, then three of them over IPv6. */
 export async function tcpModes(t: Test, modes: readonly Mode[], ...options: string[]): Promise<void> {
   await up(t, '--serve', 'iperf3', ...options);
+  await runTcpModes(t, modes);
+}
+
+/** The same with the server in an application. */
+export async function tcpModesOfApplication(t: Test, modes: readonly Mode[], tcp: 'tcpu' | 'kernel', ...options: string[]): Promise<void> {
+  await up(t, ...options);
+  await serve(t, 'iperf3', '--tcp', tcp);
+  await runTcpModes(t, modes);
+}
+
+async function runTcpModes(t: Test, modes: readonly Mode[]): Promise<void> {
   for (const [name, args, check] of modes) {
     await t.test(name, async (t) => {
       const json = await iperf3('-c', STACK4, ...args);
@@ -83,6 +94,16 @@ export async function tcpModes(t: Test, modes: readonly Mode[], ...options: stri
 /** The same over UDP. */
 export async function udpModes(t: Test, modes: readonly Mode[], ...options: string[]): Promise<void> {
   await up(t, '--serve', 'iperf3', ...options);
+  await runUdpModes(t, modes);
+}
+
+export async function udpModesOfApplication(t: Test, modes: readonly Mode[], ...options: string[]): Promise<void> {
+  await up(t, ...options);
+  await serve(t, 'iperf3');
+  await runUdpModes(t, modes);
+}
+
+async function runUdpModes(t: Test, modes: readonly Mode[]): Promise<void> {
   for (const [name, args, check] of modes) {
     await t.test(name, async (t) => {
       const json = await iperf3('-u', '-c', STACK4, ...args);
