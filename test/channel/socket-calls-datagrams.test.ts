@@ -41,7 +41,8 @@ t.test('datagrams both ways', (t) => {
   t.equal(mine.getsockname()!.port, 0);
   const got: string[] = [];
   mine.onmessage = (slab, offset, length, remote) => {
-    got.push(`${Buffer.from(slab.subarray(offset, offset + length)).toString()} of ${remote.address}:${remote.port} ttl ${remote.ttl}`);
+    const text = Buffer.from(slab.subarray(offset, offset + length)).toString();
+    got.push(`${text} of ${remote.address}:${remote.port} ttl ${remote.ttl}`);
     t.equal(mine.reply(slab, offset, length, remote), length);
   };
   const back: string[] = [];
@@ -272,7 +273,8 @@ t.test('ping across the boundary', async (t) => {
   const results: PingResult[] = [];
   for (const [host, count, size] of [[A, 3, 56], [A6, 1, 4000], ['203.0.113.5', 1, 8]] as const) {
     const all = (async () => {
-      for await (const result of ping({ echo: client.echo, clock }, host, { count, size, intervalMs: 10, timeoutMs: 100 })) results.push(result);
+      const options = { count, size, intervalMs: 10, timeoutMs: 100 };
+      for await (const result of ping({ echo: client.echo, clock }, host, options)) results.push(result);
     })();
     for (let i = 0; i < 60; i++) {
       await new Promise((resolve) => setImmediate(resolve));
