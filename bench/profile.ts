@@ -143,7 +143,7 @@ async function main(workloadName: string, topologyName: string, options: Options
   tun.nodeArgs = options.perf
     ? ['--perf-basic-prof', '--interpreted-frames-native-stack']
     : ['--cpu-prof', `--cpu-prof-dir=${directory}`, '--cpu-prof-interval=200'];
-  if (tun instanceof AttachedTun) tun.window = JSON.parse(options.window) as AttachedTun['window'];
+  if (tun instanceof AttachedTun) tun.window = options.window;
   let servers: readonly Server[] = [];
   try {
     await tun.start();
@@ -185,6 +185,6 @@ await new Command('bench/profile.ts')
   .option('--keep', 'keep the profile (.cpuprofile opens in Chrome\'s developer tools)', false)
   .option('--duration <seconds>', 'counted time', '3')
   .option('--top <n>', 'lines to print', '30')
-  .option('--window <json>', 'sizes of parts of the application\'s window, as of attach(), e.g. {"rxRing":1048576}', '{}')
+  .option('--window <sizes>', 'sizes of parts of the application\'s window, as `tcpu serve` takes them, e.g. rx=1M', '')
   .action(main)
   .parseAsync();

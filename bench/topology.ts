@@ -11,11 +11,11 @@
  *                                                                +----------------------------------+
  *
  *     tcpu, thread, kernel-app
- *     +---------------------------------------------------------------------------+
- *     | load -- Linux TCP -- tcpu0 (TUN)                                          |
- *     |  .1                      |                                                |
- *     |              stack-process.mjs .2 == window, doorbells == application.mjs |
- *     +---------------------------------------------------------------------------+
+ *     +--------------------------------------------------------------------------+
+ *     | load -- Linux TCP -- tcpu0 (TUN)                                         |
+ *     |  .1                      |                                               |
+ *     |           node bin/tcpu up .2  == window, doorbells ==  bin/tcpu serve   |
+ *     +--------------------------------------------------------------------------+
  *
  * Each box is a network namespace. No process is pinned to a CPU in any of them.
  */
@@ -24,7 +24,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { WindowSizes } from '../lib/channel/window.ts';
 import { addNamespace, Child, removeNamespace, run, runIn } from './processes.ts';
 import { LOAD } from './load.ts';
 
@@ -154,14 +153,11 @@ class Veth implements Topology {
 const ADDRESS = '10.92.0.2/24';
 const HOST_ADDRESS = '10.92.0.1/24';
 
-/** Exit code of application.mjs for what this build does not have; whoever starts it says so. */
-const NOT_IN_BUILD = 3;
-
 /** Stops the processes, the last first. What one of them has to say about its end is printed. */
 async function stopAll(topology: Topology): Promise<void> {
   for (const { name, child } of [...topology.servers].reverse()) {
     const code = await child.stop();
-    if (code !== 0 && code !== NOT_IN_BUILD && name !== 'linux') console.error(`${topology.name}: the ${name} ended with ${code}: ${child.stderr.trim()}`);
+    if (code !== 0 && name !== 'linux') console.error(`${topology.name}: the ${name} ended with ${code}: ${child.stderr.trim()}`);
   }
 }
 
@@ -194,22 +190,22 @@ export class Tun implements Topology {
     ];
   }
 
-  /** Starts a program of ours and waits for its 'ready'. */
-  protected async run(name: Server['name'], program: string, args: string[]): Promise<void> {
+  /** Starts a command of ours and waits for its 'ready'. */
+  protected async run(name: Server['name'], command: string, args: string[]): Promise<void> {
     const child = new Child(
-      this.clientNamespace, process.execPath, [...this.nodeArgs, resolve(ROOT, program), ...args], ['ignore', 'pipe', 'pipe', 'pipe'],
+      this.clientNamespace, process.execPath, [...this.nodeArgs, resolve(ROOT, 'bin/tcpu'), command, ...args], ['ignore', 'pipe', 'pipe', 'pipe'],
     );
     this.servers = [...this.servers, { name, child }];
     try {
       while (!(await child.line(10_000)).startsWith('ready ')) continue;
     } catch (error) {
-      throw new Error(`${program} does not start (npm run build builds what it needs): ${(error as Error).message}`);
+      throw new Error(`tcpu ${command} does not start (is it built? npm run build): ${(error as Error).message}`);
     }
   }
 
   async start(): Promise<void> {
     this.clientNamespace = addNamespace(this.name);
-    await this.run('stack', 'bin/tcpu', ['up', ...this.deviceArgs, '--serve', SERVICES.join(',')]);
+    await this.run('stack', 'up', [ ...this.deviceArgs, '--serve', SERVICES.join(',')]);
     addSources(this.clientNamespace, 'tcpu0', this.source);
   }
 
@@ -222,8 +218,8 @@ export class Tun implements Topology {
 
 /** The same with the services in an application of another process, attached to the stack. */
 export class AttachedTun extends Tun {
-  /** Of `attach()`: sizes of the window's parts. */
-  window: Partial<WindowSizes> = {};
+  /** Sizes of the window's parts, as `tcpu serve --window` takes them; '' for the defaults. */
+  window = '';
   /** Path of the stack's control socket; after `start()`. */
   socket = '';
 
@@ -232,11 +228,11 @@ export class AttachedTun extends Tun {
     const directory = mkdtempSync(join(tmpdir(), 'tcpu-bench-'));
     try {
       this.socket = join(directory, 'stack.sock');
-      await this.run('stack', 'bench/stack-process.mjs', [...this.deviceArgs, '--socket', this.socket]);
+      await this.run('stack', 'up', [ ...this.deviceArgs, '--socket', this.socket]);
       addSources(this.clientNamespace, 'tcpu0', this.source);
-      await this.run('application', 'bench/application.mjs', [
-        '--socket', this.socket, '--serve', SERVICES.join(','), '--tcp', this.column === 'kernel-app' ? 'kernel' : 'tcpu',
-        ...(this.column === 'thread' ? ['--thread'] : []), '--window', JSON.stringify(this.window),
+      await this.run('application', 'serve', [
+        SERVICES.join(','), '--socket', this.socket, '--tcp', this.column === 'kernel-app' ? 'kernel' : 'tcpu',
+        ...(this.column === 'thread' ? ['--thread'] : []), ...(this.window === '' ? [] : ['--window', this.window]),
       ]);
     } catch (error) {
       rmSync(directory, { recursive: true, force: true });

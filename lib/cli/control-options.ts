@@ -4,7 +4,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { attach } from '../attach.ts';
-import type { Attachment } from '../attach.ts';
+import type { AttachOptions, Attachment } from '../attach.ts';
 import { defaultSocketPath } from '../channel/control.ts';
 import { DEFAULT_WINDOW, windowFault } from '../channel/window.ts';
 import type { WindowSizes } from '../channel/window.ts';
@@ -60,9 +60,11 @@ export function wantsAttach(command: Command, options: AttachCliOptions, deviceO
 }
 
 /** Attaches to the running stack. Throws `CliError`. */
-export async function attachTo(name: string, options: SocketOptions, window?: Partial<WindowSizes>): Promise<Attachment> {
+export async function attachTo(
+  name: string, options: SocketOptions, how: Pick<AttachOptions, 'window' | 'thread'> = {},
+): Promise<Attachment> {
   try {
-    return await attach({ socket: socketPath(options), tcp: options.tcp, name: `tcpu-${name}`, window });
+    return await attach({ ...how, socket: socketPath(options), tcp: options.tcp, name: `tcpu-${name}` });
   } catch (error) {
     throw asCliError(error);
   }

@@ -14,6 +14,7 @@ import { onSignals } from './signals.ts';
 import { serviceHelp } from './up.ts';
 
 interface ServeOptions extends SocketOptions {
+  thread?: boolean;
   window?: Partial<WindowSizes>;
   json?: boolean;
 }
@@ -28,6 +29,7 @@ export function addServe(program: Command): void {
     .addOption(new Option(
       '--window <sizes>', 'sizes of the memory shared with the stack, such as rx=4M,memory=32M (default: rx=2M,tx=256K,call=256K,memory=8M)',
     ).argParser(parseWindow))
+    .option('--thread', 'with --tcp tcpu: run TCP in a worker thread, which goes on while the services compute')
     .option('--json', "print the 'ready' line as JSON")
     .addHelpText('after', `
 Services, with the ports they have by default:
@@ -46,7 +48,7 @@ Examples:
 }
 
 async function serve(list: ServiceChoice[], options: ServeOptions): Promise<void> {
-  const attachment = await attachTo('serve', options, options.window);
+  const attachment = await attachTo('serve', options, { window: options.window, thread: options.thread });
   const gone = stackGone(attachment, options);
   let running: RunningService[];
   try {
