@@ -11,7 +11,6 @@ import { REPORT_CONNECTIONS, REPORT_COUNTERS, REPORT_DETAILS } from '../channel/
 import type { Alarm, Clock } from '../clock.ts';
 import { connectionInfo, listenerInfo, timeWaitInfo } from '../home/connections.ts';
 import type { ConnectionInfo } from '../home/connections.ts';
-import type { TcpListener } from '../home/tcp-listener.ts';
 import { TcpSocket } from '../home/tcp-socket.ts';
 import type { TcpInfo } from '../socket.ts';
 import { STATE_NAMES } from '../tcp/states.ts';
@@ -155,15 +154,17 @@ export class Survey {
       app.forEachSocket((socket) => {
         if (!(socket instanceof TcpSocket)) return;
         owners.set(socket, owner);
-        if (socket.listener !== null) owners.set(socket.listener, owner);
+        if (socket.listener === null) return;
+        owners.set(socket.listener, owner);
+        for (const tcb of socket.listener.queue) owners.set(tcb, owner);
       });
     }
     const stack: ConnectionOwner = { name: 'kernel', pid, uid };
-    const add = (info: ConnectionInfo, owner: object | TcpListener | null): void => {
+    const add = (info: ConnectionInfo, owner: object | null): void => {
       list.push({ ...info, tcp: 'kernel', owner: (owner === null ? undefined : owners.get(owner)) ?? stack });
     };
     tcpk.kernel.forEachListener((listener) => add(listenerInfo(listener), listener));
-    tcpk.kernel.forEach((tcb) => add(connectionInfo(tcb, details), tcb.owner ?? tcb.listener as TcpListener | null));
+    tcpk.kernel.forEach((tcb) => add(connectionInfo(tcb, details), tcb.owner ?? tcb.listener ?? tcb));
     tcpk.kernel.forEachTimeWait((connection) => add(timeWaitInfo(connection), null));
     return list;
   }
