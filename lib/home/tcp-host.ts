@@ -25,6 +25,7 @@ import { TcpCounters } from '../tcp/counters.ts';
 import { canHandOver } from '../tcp/handover.ts';
 import type { TimeWaitState } from '../tcp/handover.ts';
 import type { TcpHome } from '../tcp/home.ts';
+import { sendAck } from '../tcp/emit.ts';
 import { tcpIcmpError, tcpPathMtu } from '../tcp/icmp.ts';
 import { tcpInput } from '../tcp/input.ts';
 import { FlowSecrets } from '../tcp/isn.ts';
@@ -361,6 +362,8 @@ export class TcpHost implements TcpHome, Transport {
     if (entry < 0) return;
     const config = this.config;
     if (config.timeWaitMs === 0 || config.maxTimeWait === 0) {
+      // As long as the flow is ours.
+      if (tcb.ackNow) sendAck(tcb);
       this.#removeFlow(entry);
       return;
     }

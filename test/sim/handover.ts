@@ -1,13 +1,20 @@
 /** Hands the closing connections of one stack over to another one with the same addresses. */
 
+import type { TcpHost } from '../../lib/home/tcp-host.ts';
 import { IpFlow } from '../../lib/ip/flow.ts';
-import type { Stack } from '../../lib/stack.ts';
+import type { IpLayer, Turn } from '../../lib/ip/transport.ts';
 import { readTcb, readTimeWait, tcbRecordLength, writeTcb, writeTimeWait } from '../../lib/tcp/handover.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
 import { IPPROTO_TCP } from '../../lib/wire/tcp.ts';
 
 /** Where records begin: not at 0, so that a forgotten offset shows. */
 const AT = 24;
+
+/** A stack, or what is like it. */
+interface Home extends Turn {
+  readonly ip: IpLayer;
+  readonly tcp: TcpHost;
+}
 
 /** The record of `tcb`, alone. */
 export function recordOf(tcb: Tcb): Uint8Array {
@@ -21,7 +28,7 @@ export function recordOf(tcb: Tcb): Uint8Array {
 }
 
 /** A flow between these addresses, routed by `stack`. */
-export function routed(stack: Stack, like: IpFlow): IpFlow {
+export function routed(stack: Home, like: IpFlow): IpFlow {
   const flow = new IpFlow();
   flow.protocol = IPPROTO_TCP;
   for (const word of ['l0', 'l1', 'l2', 'l3', 'r0', 'r1', 'r2', 'r3'] as const) flow[word] = like[word];
@@ -31,14 +38,14 @@ export function routed(stack: Stack, like: IpFlow): IpFlow {
 }
 
 /** What `to` makes of a record; null when it refuses. It lies at an odd place among other bytes. */
-export function taken(to: Stack, like: IpFlow, localPort: number, remotePort: number, record: Uint8Array): Tcb | null {
+export function taken(to: Home, like: IpFlow, localPort: number, remotePort: number, record: Uint8Array): Tcb | null {
   const bytes = new Uint8Array(record.length + 14).fill(0x5a);
   bytes.set(record, 7);
   return readTcb(to.tcp, routed(to, like), localPort, remotePort, new DataView(bytes.buffer, 2), 5, record.length);
 }
 
 /** Everything that can go over does. Returns how many connections, and how many in TIME-WAIT. */
-export function handOver(from: Stack, to: Stack): [number, number] {
+export function handOver(from: Home, to: Home): [number, number] {
   let connections = 0;
   let timeWaits = 0;
   from.enter();

@@ -10,8 +10,9 @@ import type { PacketMemory } from '../../lib/buffer/packet-memory.ts';
 import type { Channel, ChannelUser } from '../../lib/channel/channel.ts';
 import { DEFAULT_WINDOW, windowLength } from '../../lib/channel/window.ts';
 import type { WindowSizes } from '../../lib/channel/window.ts';
-import type { Alarm, Clock } from '../../lib/clock.ts';
+import type { Alarm, Clock, VirtualClock } from '../../lib/clock.ts';
 import type { TcpHost } from '../../lib/home/tcp-host.ts';
+import type { IpLayer } from '../../lib/ip/transport.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import { SOCK_STREAM } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
@@ -150,8 +151,7 @@ export class Host {
     if (tcp.counters.CurrEstab !== 0) return `${name}: CurrEstab is ${tcp.counters.CurrEstab}`;
     if (tcpu !== null) {
       // Blocks are taken back when something happens.
-      tcpu.memory.collect();
-      tcpu.memory.collect();
+      this.settle();
       if (memory.freeBlocks + tcpu.memory.kept !== memory.blockCount) {
         return `${name}: ${memory.blockCount - memory.freeBlocks - tcpu.memory.kept} blocks leaked`;
       }
@@ -172,6 +172,38 @@ export class Host {
     if (application === null || application.counters.Violations === 0) return '';
     const counts = [...application.violations.entries()].filter(([, count]) => count > 0);
     return `${this.name}: violations ${counts.map(([reason, count]) => `${count} of ${reason}`).join(', ')}`;
+  }
+
+  /** What the home of TCP stands on. */
+  get ip(): IpLayer {
+    return this.tcp.ip;
+  }
+
+  enter(): void {
+    (this.tcpu?.tcpu ?? this.stack).enter();
+  }
+
+  leave(): void {
+    (this.tcpu?.tcpu ?? this.stack).leave();
+  }
+
+  /** As the link does when it takes packets again. */
+  writable(): void {
+    this.stack.writable();
+    this.settle();
+  }
+
+  /** Blocks that buffers hold, or whose last bytes the stack has not passed yet. */
+  get blocksHeld(): number {
+    return this.memory.blockCount - this.memory.freeBlocks - (this.tcpu?.memory.kept ?? 0);
+  }
+
+  /** Lets what has been put off until the present happen: doorbells. */
+  settle(): void {
+    if (this.tcpu === null) return;
+    (this.clock as VirtualClock).advance(0);
+    this.tcpu.memory.collect();
+    this.tcpu.memory.collect();
   }
 
   close(): void {

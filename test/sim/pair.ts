@@ -1,6 +1,7 @@
 /** Two stacks in virtual time and a connection between them, for cases that are written out one by one. */
 
 import { VirtualClock } from '../../lib/clock.ts';
+import type { TcpHost } from '../../lib/home/tcp-host.ts';
 import type { Link } from '../../lib/link/link.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import type { MemoryPairOptions } from '../../lib/link/memory-pair.ts';
@@ -85,14 +86,14 @@ export class Pair {
   }
 }
 
-export function open(stack: Stack, domain = AF_INET): BsdSocket {
+export function open(stack: { socket(domain: number): BsdSocket | number }, domain = AF_INET): BsdSocket {
   const socket = stack.socket(domain);
   if (typeof socket === 'number') throw new Error(`socket: ${socket}`);
   return socket;
 }
 
 /** The only TCB of a stack, or the one with this local or remote port. */
-export function tcbOf(stack: Stack, port = 0): Tcb {
+export function tcbOf(stack: { readonly tcp: TcpHost }, port = 0): Tcb {
   const found: Tcb[] = [];
   stack.tcp.forEach((tcb) => {
     if (port === 0 || tcb.localPort === port || tcb.remotePort === port) found.push(tcb);

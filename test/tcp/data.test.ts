@@ -705,12 +705,14 @@ script('a link that takes nothing for a while: everything is sent when it can', 
   const s = h.passive();
   h.link.room = 2;
   h.send(s, 14_600);
+  h.stack.settle();
   h.t.equal(h.out.length, 2);
   let told = 0;
   s.onready = (events) => (told |= events);
   h.inject({ flags: 'P.', seq: 1, ack: 1, len: 100 });
   h.t.equal(told & POLLIN, POLLIN, 'nobody is kept from hearing');
   h.recv(s, 100);
+  h.stack.settle();
   h.t.equal(h.out.length, 2);
   h.link.room = Infinity;
   h.stack.writable();

@@ -6,7 +6,7 @@ import type { BsdSocket } from '../../lib/socket.ts';
 import { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } from '../../lib/tcp/states.ts';
 import { handOver, recordOf, taken } from '../sim/handover.ts';
 import { Invariants } from '../sim/invariants.ts';
-import { byteAt, Harness, script } from './harness.ts';
+import { byteAt, Harness, kernelScript as script } from './harness.ts';
 import type { Options } from './harness.ts';
 
 /** The other home's clock is elsewhere. */
@@ -200,6 +200,7 @@ script('CLOSING: both FINs are under way', (h) => {
   h.expect({ flags: '.', seq: 2, ack: 2 });
   const n = moved(h);
   n.t.equal(n.tcb.state, CLOSING);
+  n.t.equal(n.tcb.finReceived, true);
   n.inject({ flags: 'F.', seq: 1, ack: 1 });
   n.expect({ flags: '.', seq: 2, ack: 2 }, 'a FIN that came again is acknowledged again');
   n.advance(200);
@@ -238,6 +239,7 @@ script('LAST-ACK: no TIME-WAIT', (h) => {
   h.expect({ flags: 'F.', seq: 101, ack: 2 });
   const n = moved(h);
   n.t.equal(n.tcb.state, LAST_ACK);
+  n.t.equal(n.tcb.finReceived, true);
   n.inject({ flags: '.', seq: 2, ack: 101 });
   n.expectNothing();
   n.advance(200);
@@ -517,5 +519,7 @@ script('more than a send buffer may hold, or than there is memory for, is refuse
   h.t.ok(taken(poor.stack, tcb.flow, tcb.localPort, tcb.remotePort, record) === null);
   h.t.equal(poor.stack.memory.freeBlocks, poor.stack.memory.blockCount);
   small.end();
+  const n = moved(h);
+  n.t.ok(n.tcb.sndbufLimit >= 800_000 && n.tcb.sndQueued === 800_000, 'another one takes all of it');
   poor.end();
 });

@@ -6,7 +6,8 @@
  * Sequence numbers in scripts are relative: `seq` of what is injected and `ack` of what is expected count
  * from the peer's initial sequence number, `ack` of what is injected and `seq` of what is expected from
  * ours; SYN is 0, the first byte of data 1. `script` runs each script twice, with raw initial numbers just
- * below 2^31 and just below 2^32, so that both kinds of wrap-around are crossed.
+ * below 2^31 and just below 2^32, so that both kinds of wrap-around are crossed; and once more with TCPU, since the
+ * engine must behave the same in both of its homes.
  *
  * Payload is a function of its place in the stream, and is checked wherever it comes out. Segments are
  * built and taken apart here, with code that shares nothing with the code under test.
@@ -23,12 +24,12 @@ import type { Link, LinkHost } from '../../lib/link/link.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import { AF_INET, AF_INET6, IPPROTO_TCP, TCP_INFO } from '../../lib/socket.ts';
 import type { BsdSocket, TcpInfo } from '../../lib/socket.ts';
-import { createStack } from '../../lib/stack.ts';
-import type { Stack } from '../../lib/stack.ts';
 import type { TcpOptions } from '../../lib/tcp/config.ts';
 import type { TcpCounters } from '../../lib/tcp/counters.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
 import type { Seq } from '../../lib/wire/seq.ts';
+import { createHost } from '../sim/host.ts';
+import type { Host } from '../sim/host.ts';
 
 export type Test = typeof t;
 
@@ -103,6 +104,8 @@ export interface Options {
   memory?: number;
   /** Leave the ISN to the stack. */
   ownIsn?: boolean;
+  /** TCP in an application that is attached to the stack, instead of the stack's own. */
+  tcpu?: boolean;
 }
 
 /** What the peer's SYN or SYN-ACK offers. */
@@ -167,7 +170,7 @@ class ScriptLink implements Link {
 export class Harness {
   readonly t: Test;
   readonly clock = new VirtualClock();
-  readonly stack: Stack;
+  readonly stack: Host;
   readonly link: ScriptLink;
   readonly out: Out[] = [];
   readonly ipv6: boolean;
@@ -199,10 +202,14 @@ export class Harness {
     this.ownIsn = options.ownIsn ?? false;
     this.link = new ScriptLink(options.mtu ?? 1500, options.features ?? 0, (...packet) => this.#packet(...packet));
     this.clock.advance(1_000_000);
-    this.stack = createStack({
+    const memory = options.memory ?? 16 << 20;
+    this.stack = createHost('host', {
       link: this.link, addresses: ['10.90.0.2/24', 'fd90:1:2:3:4:5:6:2/64'], clock: this.clock, random: new SeededRandom(7),
-      tcp: { ...options.tcp }, memory: options.memory ?? 16 << 20,
-    });
+      tcp: { ...options.tcp }, memory,
+    }, options.tcpu === true ? {
+      // Scripts say what the kernel-style TCP does: its time for ACKs.
+      tcp: { delayedAckMs: 40, ...options.tcp }, window: { memory, rxRing: 16 << 20 },
+    } : null);
     this.#nowMs0 = this.stack.tcp.nowMs;
     if (!this.ownIsn) {
       this.stack.tcp.initialSequence = () => this.iss as Seq;
@@ -244,6 +251,7 @@ export class Harness {
     this.link.host.input(batch);
     // The slab is the link's again: nothing may still point into it.
     batch.slab.fill(0xee, 0, at);
+    this.stack.settle();
   }
 
   /** Raw bytes of the packet. */
@@ -332,6 +340,7 @@ export class Harness {
     batch.add(0, packet.length);
     batch.timeUs = this.clock.nowUs();
     this.link.host.input(batch);
+    this.stack.settle();
   }
 
   // ---------------------------------------------------------------------------------- output
@@ -390,6 +399,7 @@ export class Harness {
 
   /** The next segment that came out must be this one. Returns it. */
   expect(want: Seg, message?: string): Out {
+    this.stack.settle();
     const got = this.out.shift();
     const where = message === undefined ? '' : `${message}: `;
     if (got === undefined) {
@@ -429,6 +439,7 @@ export class Harness {
   }
 
   expectNothing(message = 'nothing came out'): void {
+    this.stack.settle();
     if (this.out.length === 0) this.t.pass(message);
     else {
       this.t.fail(`${message}: ${this.out.map(describe).join(' | ')}`);
@@ -438,11 +449,13 @@ export class Harness {
 
   /** Takes the next segment, whatever it is. */
   take1(): Out | undefined {
+    this.stack.settle();
     return this.out.shift();
   }
 
   /** Takes all that came out. */
   take(): Out[] {
+    this.stack.settle();
     return this.out.splice(0);
   }
 
@@ -576,6 +589,17 @@ export class Harness {
     return this.stack.tcp.counters;
   }
 
+  /** ICMP errors that nobody believed; where there is an application, TCPK is the first to doubt. */
+  get icmpErrorsIgnored(): number {
+    const { stack, tcp, tcpu } = this.stack;
+    return tcp.counters.IcmpErrorsIgnored + (tcpu === null ? 0 : stack.tcp.counters.IcmpErrorsIgnored + stack.tcpk!.counters.IcmpErrorsIgnored);
+  }
+
+  /** Segments for nobody; where there is an application, they are the kernel-style TCP's to answer. */
+  get noPort(): number {
+    return this.counters.NoPort + (this.stack.tcpu === null ? 0 : this.stack.stack.tcp.counters.NoPort);
+  }
+
   /** The only TCB in the table, for what no interface shows. */
   get tcb(): Tcb {
     let only: Tcb | undefined;
@@ -587,9 +611,11 @@ export class Harness {
   end(): void {
     this.expectNothing('nothing else came out');
     for (const socket of this.sockets) socket.abort();
-    void this.stack.close({ graceful: false });
+    this.stack.settle();
+    this.t.equal(this.stack.violations(), '', 'TCPK has nothing to complain of');
+    this.stack.close();
     this.t.equal(this.stack.tcp.connections, 0, 'no connection is left');
-    this.t.equal(this.stack.memory.freeBlocks, this.stack.memory.blockCount, 'every block is back');
+    this.t.equal(this.stack.blocksHeld, 0, 'every block is back');
   }
 }
 
@@ -609,15 +635,16 @@ export function describe(segment: Seg | Out): string {
   return `[${parts.join(' ')}]`;
 }
 
-/** Runs `body` once for each pair of initial sequence numbers. */
+/** Runs `body` once for each pair of initial sequence numbers, and once with TCP in an application. */
 export function script(name: string, options: Options | ((h: Harness) => void), body?: (h: Harness) => void): void {
   const run = typeof options === 'function' ? options : body!;
   const given = typeof options === 'function' ? {} : options;
-  const pairs = [[0x7fffff00, 0xffffff00], [0xffffff00, 0x7fffff00]];
+  const variants: Options[] = [{ iss: 0x7fffff00, peerIss: 0xffffff00 }, { iss: 0xffffff00, peerIss: 0x7fffff00 }];
+  if (given.tcpu === undefined) variants.push({ iss: 0x7fffff00, peerIss: 0x7fffff00, tcpu: true });
   t.test(name, (test) => {
-    for (const [iss, peerIss] of pairs) {
-      test.test(`iss ${iss!.toString(16)}`, (inner) => {
-        const h = new Harness(inner as unknown as Test, { iss, peerIss, ...given });
+    for (const variant of variants) {
+      test.test(`iss ${variant.iss!.toString(16)}${variant.tcpu ? ', in an application' : ''}`, (inner) => {
+        const h = new Harness(inner as unknown as Test, { ...variant, ...given });
         try {
           run(h);
           h.end();
@@ -630,4 +657,10 @@ export function script(name: string, options: Options | ((h: Harness) => void), 
     }
     test.end();
   });
+}
+
+/** As `script`, for what only the kernel-style TCP does. */
+export function kernelScript(name: string, options: Options | ((h: Harness) => void), body?: (h: Harness) => void): void {
+  const given = typeof options === 'function' ? {} : options;
+  script(name, { ...given, tcpu: false }, typeof options === 'function' ? options : body!);
 }

@@ -374,7 +374,7 @@ script('a segment for a port that nobody listens on (3.10.7.1)', (h) => {
   h.inject({ flags: 'R', seq: 5 });
   h.inject({ flags: 'R.', seq: 5, ack: 7 });
   h.expectNothing('RST is never answered');
-  h.t.equal(h.counters.NoPort, 6);
+  h.t.equal(h.noPort, 6);
 });
 
 script('LISTEN: RST ignored, ACK refused, anything else dropped (3.10.7.2)', (h) => {
@@ -558,7 +558,7 @@ script('ICMP errors end an attempt to open, when they quote the SYN (RFC 5927)',
   h.icmp(3, 1, 0, 55);
   h.icmp(3, 1, 0, 0, 4242);
   h.state(s, 'SYN-SENT');
-  h.t.equal(h.counters.IcmpErrorsIgnored, 2);
+  h.t.equal(h.icmpErrorsIgnored, 2);
   h.icmp(3, 1, 0, 0);
   h.t.equal(s.getsockopt(SOL_SOCKET, SO_ERROR), EHOSTUNREACH);
   h.t.equal(s.poll() & POLLHUP, POLLHUP);
