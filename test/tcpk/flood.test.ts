@@ -49,6 +49,8 @@ class Siege {
   flows: Flow[] = [];
   neighbour: OwnAttachment | null = null as OwnAttachment | null;
   attached = 0;
+  /** Segments that hostile applications before this one have sent. */
+  sentBefore = 0;
   /** Ports that the hostile application has had from the stack. */
   readonly ports = new Set(HOSTILE_PORTS);
 
@@ -123,6 +125,7 @@ class Siege {
   attacker(): Hostile {
     if (this.hostile !== null && !this.hostile.app.gone) return this.hostile;
     const { a, clock } = this;
+    this.sentBefore += this.hostile?.app.counters.OutSegs ?? 0;
     const hostile = new Hostile({ step: () => undefined } as World, new LocalChannel({
       tcpk: a.tcpk!, space: a.windows!, clock, info: a.channelInfo(0), sizes: SIZES, name: 'hostile', credentials: { pid: 1, uid: 1, gid: 1 },
       privileged: true, refs: { ref: () => undefined, unref: () => undefined }, onreport: () => undefined,
@@ -261,7 +264,7 @@ for (const [name, features] of [['plain packets', 0], ['with offload', LINK_CSUM
       totals.violations += counters.Violations;
       totals.expelled += counters.Expelled;
       totals.attached += siege.attached;
-      totals.sent += siege.hostile!.app.counters.OutSegs;
+      totals.sent += siege.sentBefore + siege.hostile!.app.counters.OutSegs;
       totals.strikes += strikes;
       // When it has gone, nothing of it is left.
       siege.hostile!.channel.close();
