@@ -251,7 +251,10 @@ export class RemoteDatagramSocket extends RemoteEnd implements DatagramSocket {
   }
 
   getsockname(): SocketAddress | null {
-    return this.askName(calls.NAMES_LOCAL);
+    const name = this.askName(calls.NAMES_LOCAL);
+    if (name !== null || this.closed) return name;
+    // Without a stack it is bound to nothing.
+    return this.domain === AF_INET6 ? { address: '::', port: 0, family: 'IPv6' } : { address: '0.0.0.0', port: 0, family: 'IPv4' };
   }
 
   getpeername(): SocketAddress | null {

@@ -473,6 +473,7 @@ t.test('the stack is gone', (t) => {
   t.equal(fresh.connect(A4, 9), -ENETDOWN);
   t.equal(client.socket(AF_INET), -ENETDOWN);
   t.equal(udpError, ENETDOWN);
+  t.same(udp.getsockname(), { address: '0.0.0.0', port: 0, family: 'IPv4' });
   t.equal(udp.getsockopt(SOL_SOCKET, SO_ERROR), ENETDOWN);
   t.equal(udp.sendTo(bytes, 0, 1, A4, 9), -ENETDOWN);
   for (const one of [socket, listener, fresh, udp]) t.equal(one.close(), 0);
