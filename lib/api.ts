@@ -163,8 +163,9 @@ export function send_tcpu(socket: number, buffer: Uint8Array, length: number = b
 
 /**
  * Receives: figure 5. What is there is returned at once, else the call waits: predicted segments (in order, nothing
- * unusual) that come in then are copied from where they arrived into `buffer`, once (3.1.2, 4.1). Several calls may
- * wait; their buffers are filled in turn. A buffer as large as what arrives together keeps TCPU from storing the rest.
+ * unusual) that come in then are copied from where they arrived into `buffer`, once (3.1.2, 4.1). What finds no room
+ * in it is stored for the next call. Several calls may wait, and their buffers are filled in turn: so there is one also
+ * for what comes before the program has taken notice of the last. (Counters: RcvDirectBytes, RcvBufferedBytes.)
  *
  * The report: returns 0 "if no data are received within a certain interval", and must not be used while the
  * connection is closing. Here: the interval is SO_RCVTIMEO (`setsockopt_tcpu`), in ms, by default 5000, and 0 waits

@@ -194,13 +194,15 @@ export class UdpTcpu implements SocketProvider, EndpointUser {
     this.#addresses[i] = address;
     this.#endpoints[i] = endpoint;
     // After all that this turn of the event loop reads.
-    this.#immediate ??= setImmediate(() => this.#handleBatch());
+    this.#immediate ??= setImmediate(() => {
+      this.#immediate = null;
+      this.#handleBatch();
+    });
   }
 
+  /** Nothing may be there any more: the batch was full before its time. */
   #handleBatch(): void {
-    if (this.#immediate !== null) clearImmediate(this.#immediate);
-    this.#immediate = null;
-    if (this.#closed) return;
+    if (this.#closed || this.#count === 0) return;
     const { tcpu, ip } = this;
     this.counters.InBatches++;
     tcpu.begin(this.memory.bytes);
