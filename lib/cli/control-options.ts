@@ -1,8 +1,7 @@
 /** Options of the commands that talk to a running stack, in another process, through its control socket. */
 
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
-import { InvalidArgumentError } from 'commander';
 import { attach } from '../attach.ts';
 import type { AttachOptions, Attachment } from '../attach.ts';
 import { defaultSocketPath } from '../channel/control.ts';
@@ -90,7 +89,9 @@ export function parseWindow(text: string): Partial<WindowSizes> {
     const match = /^([a-z]+)=([0-9]{1,9})([KM]?)$/.exec(part);
     const name = match === null ? undefined : PARTS[match[1]!];
     if (name === undefined) {
-      throw new InvalidArgumentError(`'${part}' is not a part of a window; write rx=, tx=, call= or memory= with a size such as 256K or 4M.`);
+      throw new InvalidArgumentError(
+        `'${part}' is not a part of a window; write rx=, tx=, call= or memory= with a size such as 256K or 4M.`,
+      );
     }
     sizes[name] = Number(match![2]) * { '': 1, K: 1 << 10, M: 1 << 20 }[match![3]!]!;
   }

@@ -41,8 +41,9 @@ export function addNc(program: Command): void {
     .option('-v, --verbose', 'say on stderr what happens');
   addAttachOptions(addDeviceOptions(command), true)
     .addHelpText('after', `
-The stack is made for this command and lives as long as it, unless --attach takes a running one. Without -N a connection stays open after
-stdin has ended, until the peer closes; with -N it stays open after the peer has ended, until stdin does.
+The stack is made for this command and lives as long as it, unless --attach takes a running one. Without -N
+a connection stays open after stdin has ended, until the peer closes; with -N it stays open after the peer has
+ended, until stdin does.
 
 Examples (as root; Linux is 10.90.0.1):
   $ tcpu nc 10.90.0.1 22                 what does the ssh server say?

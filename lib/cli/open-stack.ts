@@ -56,7 +56,10 @@ function checkHostAddresses(plan: DevicePlan): void {
   }
 }
 
-/** Opens the device, wraps it with what was asked for, and puts a stack on it, to which applications may attach or not. Throws `CliError`. */
+/**
+ * Opens the device, wraps it with what was asked for, and puts a stack on it, to which applications may attach or
+ * not. Throws `CliError`.
+ */
 export function openStack(asked: DevicePlan, applications = false): OpenStack {
   const plan = withoutUnusableDefaults(asked);
   checkHostAddresses(plan);

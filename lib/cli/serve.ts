@@ -3,9 +3,9 @@
 import { Argument, Option } from 'commander';
 import type { Command } from 'commander';
 import type { Attachment } from '../attach.ts';
+import type { WindowSizes } from '../channel/window.ts';
 import { startServices } from '../services/index.ts';
 import type { RunningService, ServiceChoice } from '../services/index.ts';
-import type { WindowSizes } from '../channel/window.ts';
 import { addSocketOption, addTcpOption, attachTo, parseWindow, socketPath, stackGone } from './control-options.ts';
 import type { SocketOptions } from './control-options.ts';
 import { asCliError } from './open-stack.ts';
@@ -27,7 +27,8 @@ export function addServe(program: Command): void {
     ).argParser(parseServeArgument));
   addTcpOption(addSocketOption(command))
     .addOption(new Option(
-      '--window <sizes>', 'sizes of the memory shared with the stack, such as rx=4M,memory=32M (default: rx=2M,tx=256K,call=256K,memory=8M)',
+      '--window <sizes>',
+      'sizes of the memory shared with the stack, such as rx=4M,memory=32M (default: rx=2M,tx=256K,call=256K,memory=8M)',
     ).argParser(parseWindow))
     .option('--thread', 'with --tcp tcpu: run TCP in a worker thread, which goes on while the services compute')
     .option('--json', "print the 'ready' line as JSON")

@@ -50,7 +50,9 @@ export function formatCounters({ layers, applications }: StackCounters): string 
     const owner = ownerName(one);
     add(owner, { uid: one.uid, bindings: one.bindings, flows: one.flows, sockets: one.sockets });
     add(`${owner}.channel`, one.channel);
-    for (const [reason, times] of Object.entries(one.violations)) lines.push([`${owner}.violations.${reason.replaceAll(' ', '-')}`, String(times)]);
+    for (const [reason, times] of Object.entries(one.violations)) {
+      lines.push([`${owner}.violations.${reason.replaceAll(' ', '-')}`, String(times)]);
+    }
     if (one.counters === null) lines.push([`${owner}.answer`, '?']);
     else for (const [layer, counters] of Object.entries(one.counters)) add(`${owner}.${layer}`, counters);
   }

@@ -30,7 +30,9 @@ interface UpOptions extends DeviceOptions {
 
 /** Permission bits in octal. */
 function parseMode(text: string): number {
-  if (!/^0?[0-7]{3}$/.test(text)) throw new InvalidArgumentError(`'${text}' is not a mode; write permission bits in octal, such as 0600 or 0660.`);
+  if (!/^0?[0-7]{3}$/.test(text)) {
+    throw new InvalidArgumentError(`'${text}' is not a mode; write permission bits in octal, such as 0600 or 0660.`);
+  }
   return parseInt(text, 8);
 }
 
@@ -50,7 +52,9 @@ export function addUp(program: Command): void {
     .option('--json', 'print one JSON object a line instead of text')
     .option('--socket <path>', `where applications attach (default: ${DEFAULT_SOCKET_TEXT})`)
     .option('--no-socket', 'let no applications attach')
-    .addOption(new Option('--socket-mode <mode>', 'who may: permission bits of that socket, in octal').default(0o600, '0600').argParser(parseMode))
+    .addOption(new Option(
+      '--socket-mode <mode>', 'who may: permission bits of that socket, in octal',
+    ).default(0o600, '0600').argParser(parseMode))
     .option('--allow-privileged-ports', 'let all applications have ports below 1024, not only those of root')
     .addHelpText('after', `
 Services, with the ports they have by default:
@@ -121,7 +125,9 @@ function openControl(open: OpenStack, options: UpOptions): AttachServer | null {
 }
 
 /** `ready tun=… address=… pid=…` and more of the kind, or the same as JSON. */
-export function readyLine(open: OpenStack, running: readonly RunningService[], control: AttachServer | null, json: boolean): string {
+export function readyLine(
+  open: OpenStack, running: readonly RunningService[], control: AttachServer | null, json: boolean,
+): string {
   const ready = {
     tun: open.tun.name,
     address: open.addresses.map((one) => one.text),

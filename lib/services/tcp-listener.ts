@@ -100,7 +100,8 @@ function listen(provider: SocketProvider, domain: number, address: string, port:
 export function listenError(service: string, port: number, transport: string, errno: number): ServiceError {
   if (errno === EADDRINUSE) {
     return new ServiceError(
-      `${service}: ${transport} port ${port} is taken by another service or application of this stack; give another with ${service}@PORT`,
+      `${service}: ${transport} port ${port} is taken by another service or application of this stack; give another with `
+      + `${service}@PORT`,
       'EADDRINUSE',
     );
   }

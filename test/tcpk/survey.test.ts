@@ -30,7 +30,9 @@ async function world(t: Test): Promise<World> {
   const clock = new VirtualClock();
   const [left, right] = createMemoryPair({ clock });
   const client = createStack({ link: left, addresses: ['10.9.0.1/24'], clock, random: new SeededRandom(1) });
-  const server = createStack({ link: right, addresses: [`${SERVER}/24`], clock, random: new SeededRandom(2), applications: { shared: false } });
+  const server = createStack({
+    link: right, addresses: [`${SERVER}/24`], clock, random: new SeededRandom(2), applications: { shared: false },
+  });
   const own = await attach({ stack: server, name: 'own', tcp: 'tcpu' }) as OwnAttachment;
   const classic = await attach({ stack: server, name: 'classic', tcp: 'kernel' });
   t.teardown(async () => {
@@ -93,20 +95,22 @@ t.test('whose is what', async (t) => {
     ['tcpu', 'own', 'ESTABLISHED', 2, 0, 0],
   ]);
   t.ok((await connections(w)).every((one) => one.info === null));
-  for (const one of await connections(w, true)) t.match(one.info, one.state === 'LISTEN' ? null : { congestion: 'cubic', bytesReceived: Number });
+  for (const one of await connections(w, true)) {
+    t.match(one.info, one.state === 'LISTEN' ? null : { congestion: 'cubic', bytesReceived: Number });
+  }
   // One that closes is nobody's; TIME-WAIT is listed as well.
   pairs[2]!.near.recv(new Uint8Array(100), 0, 100);
   pairs[2]!.near.close();
   w.clock.advance(10_000);
-  t.same(brief(await connections(w)).filter((row) => (row as unknown[])[3] === 3 && (row as unknown[])[2] !== 'LISTEN'),
-    [['kernel', 'kernel', 'FIN-WAIT-2', 3, 0, 0], ['kernel', 'classic', 'ESTABLISHED', 3, 0, 0]]);
+  const third = (await connections(w)).filter((one) => one.local.port === 3 && one.state !== 'LISTEN');
+  t.same(brief(third), [['kernel', 'kernel', 'FIN-WAIT-2', 3, 0, 0], ['kernel', 'classic', 'ESTABLISHED', 3, 0, 0]]);
   pairs[2]!.far.close();
   pairs[1]!.near.recv(new Uint8Array(100), 0, 100);
   pairs[1]!.near.close();
   pairs[1]!.far.close();
   w.clock.advance(10_000);
-  const after = brief(await connections(w));
-  t.match(after.filter((row) => (row as unknown[])[2] === 'TIME-WAIT'), [['kernel', 'kernel', 'TIME-WAIT', 3], ['tcpu', 'own', 'TIME-WAIT', 2]]);
+  const after = brief((await connections(w)).filter((one) => one.state === 'TIME-WAIT'));
+  t.match(after, [['kernel', 'kernel', 'TIME-WAIT', 3], ['tcpu', 'own', 'TIME-WAIT', 2]]);
 });
 
 t.test('an application that says nothing, or nonsense', async (t) => {
@@ -148,7 +152,7 @@ t.test('an application that says nothing, or nonsense', async (t) => {
   }
 
   // What is plausible is shown, but nothing that a terminal could take amiss.
-  const info = { congestion: 'cu\u001b[2Jbic', rtoMs: 200, srttMs: 'x'.repeat(100), 'a b': 1, nested: { a: 1 }, sack: true, __proto__: { x: 1 } };
+  const info = { congestion: 'cu\u001b[2Jbic', rtoMs: 200, srttMs: 'x'.repeat(100), 'a b': 1, nested: { a: 1 }, sack: true };
   events.report = (id) => w.own.channel.report(id, JSON.stringify({
     connections: [{ local, remote, state: 'CLOSE-WAIT', recvQueue: 5, sendQueue: 6, info }],
     counters: { tcp: { InSegs: 1, 'In\nSegs': 2, OutSegs: 'many' }, 'no name': { a: 1 }, flat: 1 },
@@ -157,7 +161,7 @@ t.test('an application that says nothing, or nonsense', async (t) => {
   t.same([one!.state, one!.recvQueue, one!.sendQueue, one!.info], ['CLOSE-WAIT', 5, 6, { rtoMs: 200, sack: true }]);
   const applications = w.survey.applications();
   w.clock.advance(1000);
-  t.match(await applications, [{ name: 'own', bindings: 1, flows: 1, counters: { tcp: { InSegs: 1 } } }, { name: 'classic', sockets: 0 }]);
+  t.match(await applications, [{ name: 'own', bindings: 1, flows: 1 }, { name: 'classic', sockets: 0 }]);
   t.same((await applications)[0]!.counters, { tcp: { InSegs: 1 } });
 });
 
