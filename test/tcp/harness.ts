@@ -29,7 +29,7 @@ import type { TcpCounters } from '../../lib/tcp/counters.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
 import type { Seq } from '../../lib/wire/seq.ts';
 import { createHost } from '../sim/host.ts';
-import type { Host } from '../sim/host.ts';
+import type { Host, TcpuSide } from '../sim/host.ts';
 
 export type Test = typeof t;
 
@@ -104,8 +104,8 @@ export interface Options {
   memory?: number;
   /** Leave the ISN to the stack. */
   ownIsn?: boolean;
-  /** TCP in an application that is attached to the stack, instead of the stack's own. */
-  tcpu?: boolean;
+  /** TCP in an application that is attached to the stack, instead of the stack's own; with an object, one that is as it says. */
+  tcpu?: boolean | TcpuSide;
 }
 
 /** What the peer's SYN or SYN-ACK offers. */
@@ -206,7 +206,7 @@ export class Harness {
     this.stack = createHost('host', {
       link: this.link, addresses: ['10.90.0.2/24', 'fd90:1:2:3:4:5:6:2/64'], clock: this.clock, random: new SeededRandom(7),
       tcp: { ...options.tcp }, memory,
-    }, options.tcpu === true ? {
+    }, typeof options.tcpu === 'object' ? { tcp: options.tcp, ...options.tcpu } : options.tcpu === true ? {
       // Scripts say what the kernel-style TCP does: its time for ACKs.
       tcp: { delayedAckMs: 40, ...options.tcp }, window: { memory, rxRing: 16 << 20 },
     } : null);
