@@ -500,6 +500,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     this.tcpk?.close('the stack has closed');
     this.tcp.abortAll(ECONNABORTED);
     this.leave();
+    // A graceful close ends in the middle of a turn: the resets of applications' connections leave all the same.
+    this.#flush();
     this.#closed = true;
     this.#alarm.clear();
     this.#later.clear();
