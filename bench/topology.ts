@@ -205,7 +205,7 @@ export class Tun implements Topology {
 
   async start(): Promise<void> {
     this.clientNamespace = addNamespace(this.name);
-    await this.run('stack', 'up', [ ...this.deviceArgs, '--serve', SERVICES.join(',')]);
+    await this.run('stack', 'up', [...this.deviceArgs, '--no-socket', '--serve', SERVICES.join(',')]);
     addSources(this.clientNamespace, 'tcpu0', this.source);
   }
 
