@@ -4,12 +4,16 @@ import './kernel/namespace.ts';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { get } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { Test } from 'tap';
+import { createStack, openTun } from '../lib/index.ts';
 
 /** A running example and what it has printed. */
 interface Example {
@@ -110,6 +114,36 @@ t.test('udp.ts', { timeout: 30_000 }, async (t) => {
   t.equal(await example.ended, 0);
   t.equal(example.stdout, 'fd00::2 port 4000: HELLO OVER THERE\nport 4001: ECONNREFUSED\n');
   t.equal(example.stderr, '');
+});
+
+t.test('tcpu-echo.ts', { timeout: 30_000 }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'tcpu-examples-'));
+  const link = openTun({ name: 'tcpu%d', hostAddresses: ['10.90.0.1/24'] });
+  const stack = createStack({ link, addresses: ['10.90.0.2/24'], applications: true });
+  const server = stack.listen({ path: join(folder, 'stack.sock') });
+  t.teardown(async () => {
+    server.close();
+    await stack.close();
+    rmSync(folder, { recursive: true });
+    delete process.env.TCPU_SOCKET;
+  });
+  process.env.TCPU_SOCKET = join(folder, 'stack.sock');
+  const example = start(t, 'tcpu-echo.ts', '7');
+  await printed(example, /^waiting on port 7$/m);
+  t.equal(await echoed('10.90.0.2'), 'hello\n');
+  await printed(example, /^10\.90\.0\.1 port \d+: 6 bytes, then recv_tcpu ESHUTDOWN$/m);
+  await stop(t, example);
+});
+
+t.test('tcpu-over-udp.ts', { timeout: 30_000 }, async (t) => {
+  const listening = start(t, 'tcpu-over-udp.ts', 'listen', '40001');
+  await printed(listening, /^waiting on UDP port 40001$/m);
+  const connecting = start(t, 'tcpu-over-udp.ts', 'connect', '127.0.0.1', '40001');
+  t.equal(await connecting.ended, 0);
+  t.equal(connecting.stdout, 'the other end says: 10000000 bytes\n');
+  t.equal(await listening.ended, 0);
+  t.equal(listening.stderr + connecting.stderr, '');
+  t.equal(await start(t, 'tcpu-over-udp.ts').ended, 2);
 });
 
 t.test('custom-link.ts', { timeout: 30_000 }, async (t) => {
