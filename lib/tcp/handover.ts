@@ -139,6 +139,8 @@ const MAX_RTT_US = 120_000_000;
 const MAX_AGE_MS = 0x7fffffff;
 /** Doublings beyond which none is ever counted (rtt.ts, timers.ts). */
 const MAX_SHIFT = 30;
+/** Most data of one connection that goes over, bytes: the two homes may have send buffers of different sizes. */
+const MAX_QUEUED = 16 << 20;
 /** The longest interval of the persist timer, ms (timers.ts). */
 const MAX_PERSIST_MS = 60_000;
 
@@ -378,14 +380,14 @@ function congestionName(): string {
  * to be cleared.
  *
  * @param flow addresses and route, as `IpLayer.route` left it; copied. `tos` and `ttl` are the record's
- * @returns null when the record is not one that `writeTcb` could have written, has more data than a send buffer of
- * this home may hold, or when the memory for them cannot be had
+ * @returns null when the record is not one that `writeTcb` could have written, has more data than 16 MiB, or when the
+ * memory for them cannot be had
  */
 export function readTcb(
   home: TcpHome, flow: IpFlow, localPort: number, remotePort: number, view: DataView, at: number, length: number,
 ): Tcb | null {
   const queued = length - TCB_BYTES;
-  if (queued > home.config.sndbufMax || !take(HANDOVER_TCB, view, at, length, TCB_BYTES) || !consistent(queued)) return null;
+  if (queued > MAX_QUEUED || !take(HANDOVER_TCB, view, at, length, TCB_BYTES) || !consistent(queued)) return null;
   const congestion = createCongestionControl(congestionName());
   if (congestion === undefined) return null;
 

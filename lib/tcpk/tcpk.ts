@@ -4,6 +4,7 @@
  * connections when they end.
  */
 
+import { BLOCK_SIZE } from '../buffer/packet-memory.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { GSO_NONE } from '../buffer/transmit-queue.ts';
 import type { Window } from '../channel/window.ts';
@@ -246,6 +247,9 @@ export class Tcpk implements TcpPortTable {
     const { kernel } = this;
     const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
     const { ip, ports } = flow;
+    // What others leave behind may not take the memory of those who are there.
+    const { blockCount, freeBlocks } = this.memory;
+    if (record.length > (freeBlocks - (blockCount >> 1)) * BLOCK_SIZE) return -ENOBUFS;
     if (this.ip.route(ip) < 0) return -EINVAL;
     const local = ports >>> 16;
     const remote = ports & 0xffff;
