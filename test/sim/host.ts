@@ -141,8 +141,22 @@ export class Host {
     this.memory = this.tcpu.memory;
   }
 
-  socket(domain: number): BsdSocket | number {
-    return this.tcpu === null ? this.stack.socket(domain) : this.tcpu.tcpu.socket(domain, SOCK_STREAM, 0);
+  socket(domain: number, type: number = SOCK_STREAM, protocol = 0): BsdSocket | number {
+    return (this.tcpu?.tcpu ?? this.stack).socket(domain, type, protocol);
+  }
+
+  /** What the stack has besides. */
+  get udp(): Stack['udp'] {
+    return this.stack.udp;
+  }
+
+  get echo(): Stack['echo'] {
+    return this.stack.echo;
+  }
+
+  /** Of the stack's own TCP. */
+  connections(): ReturnType<Stack['connections']> {
+    return this.stack.connections();
   }
 
   /** Where closed connections have left something behind, or ''. To be asked when all have ended and nothing is under way. */

@@ -8,9 +8,10 @@ import type { MemoryPairOptions } from '../../lib/link/memory-pair.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import { AF_INET, AF_INET6 } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
-import { createStack } from '../../lib/stack.ts';
-import type { Stack, StackOptions } from '../../lib/stack.ts';
+import type { StackOptions } from '../../lib/stack.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
+import { createHost } from './host.ts';
+import type { Host, TcpuSide } from './host.ts';
 import { Invariants } from './invariants.ts';
 
 export const A4 = '10.90.0.1';
@@ -25,20 +26,36 @@ export interface PairOptions {
   a?: Partial<StackOptions>;
   b?: Partial<StackOptions>;
   both?: Partial<StackOptions>;
+  /** Both are applications with their own TCP, attached to the stacks. Default: as `pairsAre` says. */
+  tcpu?: TcpuSide | boolean;
+}
+
+/** What pairs are that are not said to be something else: for suites that run with either. */
+export const pairsAre = { tcpu: false };
+
+/** The application of a host that is made with these options: TCPU has them, and the memory, instead of the stack. */
+function tcpuSide(tcpu: TcpuSide | boolean, options: Partial<StackOptions>): TcpuSide | null {
+  if (tcpu === false) return null;
+  const memory = options.memory ?? 16 << 20;
+  // What is told of the kernel-style TCP is told of its time for ACKs, too.
+  return { tcp: { delayedAckMs: 40, ...options.tcp }, window: { memory, rxRing: 8 << 20 }, ...(tcpu === true ? {} : tcpu) };
 }
 
 export class Pair {
   readonly clock = new VirtualClock(1_000_000);
-  readonly a: Stack;
-  readonly b: Stack;
+  readonly a: Host;
+  readonly b: Host;
   readonly #invariants: Invariants[];
 
   constructor(options: PairOptions = {}) {
     const { clock } = this;
     const [left, right] = options.links?.(clock) ?? createMemoryPair({ clock, latencyUs: 1000, ...options.pair });
     const common = { clock, memory: 16 << 20, ...options.both };
-    this.a = createStack({ link: left, addresses: [`${A4}/24`, `${A6}/64`], random: new SeededRandom(1), ...common, ...options.a });
-    this.b = createStack({ link: right, addresses: [`${B4}/24`, `${B6}/64`], random: new SeededRandom(2), ...common, ...options.b });
+    const tcpu = options.tcpu ?? pairsAre.tcpu;
+    const a = { link: left, addresses: [`${A4}/24`, `${A6}/64`], random: new SeededRandom(1), ...common, ...options.a };
+    const b = { link: right, addresses: [`${B4}/24`, `${B6}/64`], random: new SeededRandom(2), ...common, ...options.b };
+    this.a = createHost('a', a, tcpuSide(tcpu, a));
+    this.b = createHost('b', b, tcpuSide(tcpu, b));
     this.#invariants = [new Invariants(this.a, 'a'), new Invariants(this.b, 'b')];
   }
 
@@ -81,8 +98,9 @@ export class Pair {
   }
 
   close(): void {
-    void this.a.close({ graceful: false });
-    void this.b.close({ graceful: false });
+    for (const host of [this.a, this.b]) if (host.violations() !== '') throw new Error(host.violations());
+    this.a.close();
+    this.b.close();
   }
 }
 
