@@ -83,7 +83,8 @@ export function sendSegment(app: Application, ip: Ip, w: number, length: number)
     if (gsoType !== (v4 ? GSO_TCPV4 : GSO_TCPV6) || (ip.features & (v4 ? LINK_TSO4 : LINK_TSO6)) === 0 || gsoSize < MIN_PART
       || gsoSize > 0xffff || gsoSize >= payload) return VIOLATION_GSO;
   }
-  if ((gsoType !== GSO_NONE ? gsoSize : payload) + headerLength + flow.ip.headerLength > flow.ip.mtu) return oversize(app, flow);
+  const size = (gsoType !== GSO_NONE ? gsoSize : payload) + headerLength + flow.ip.headerLength;
+  if (size > flow.ip.mtu) return oversize(app, flow, size);
   if (ip.end(flow.ip, TCP_CHECKSUM, gsoType, gsoType === GSO_NONE ? 0 : gsoSize) < 0) return VIOLATION_LENGTH;
   follow(flow, view, at, payload);
   app.counters.OutSegs++;
@@ -130,8 +131,8 @@ function late(app: Application): number {
 }
 
 /** Too large for the path: a lie, or news of a smaller path MTU that the application has not heard yet. */
-function oversize(app: Application, flow: AppFlow): number {
-  if (flow.ip.mtu >= app.tcpk.linkMtu || flow.ip.loopback) return VIOLATION_LENGTH;
+function oversize(app: Application, flow: AppFlow, size: number): number {
+  if (size > app.tcpk.linkMtu || flow.ip.loopback) return VIOLATION_LENGTH;
   app.counters.OutTooBig++;
   app.tellPathMtu(flow.ip);
   return SENT;

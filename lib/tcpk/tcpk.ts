@@ -17,6 +17,7 @@ import type { IcmpError, IpPacket } from '../ip/packet.ts';
 import type { TcpPortTable, Turn } from '../ip/transport.ts';
 import type { KernelPorts } from '../kernel/kernel-ports.ts';
 import { HANDOVER_TCB, HANDOVER_TIME_WAIT, handoverKind, readTcb, readTimeWait } from '../tcp/handover.ts';
+import { MAPPED, isMapped } from '../wire/address.ts';
 import { seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import {
@@ -169,14 +170,24 @@ export class Tcpk implements TcpPortTable {
   }
 
   pathMtuChanged(r0: number, r1: number, r2: number, r3: number): void {
+    const path = this.scratchFlow;
+    path.l0 = 0;
+    path.l1 = 0;
+    path.l2 = isMapped(r0, r1, r2) ? MAPPED : 0;
+    path.l3 = 0;
+    path.r0 = r0;
+    path.r1 = r1;
+    path.r2 = r2;
+    path.r3 = r3;
+    if (this.ip.route(path) < 0) return;
+    // When it is the link's again, all are told: whoever had a connection there remembers less.
+    const wide = path.mtu === this.linkMtu;
     for (const app of this.applications) {
-      let told = false;
-      app.forEachFlow((flow) => {
-        const ip = flow.ip;
-        if (told || ip.r3 !== r3 || ip.r2 !== r2 || ip.r1 !== r1 || ip.r0 !== r0 || this.ip.route(ip) < 0) return;
-        told = true;
-        app.tellPathMtu(ip);
+      let concerned = wide;
+      app.forEachFlow(({ ip }) => {
+        if (ip.r3 === r3 && ip.r2 === r2 && ip.r1 === r1 && ip.r0 === r0) concerned = true;
       });
+      if (concerned) app.tellPathMtu(path);
     }
   }
 
