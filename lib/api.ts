@@ -33,7 +33,9 @@ import type { SockAddr } from './tcpu/usrreq.ts';
 
 export { IPPROTO_TCPK, TF_NODELAY } from './tcpu/usrreq.ts';
 export type { SockAddr, TcpuError } from './tcpu/usrreq.ts';
-export { AF_INET, AF_INET6, IPPROTO_UDP, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET } from './socket.ts';
+export {
+  AF_INET, AF_INET6, IPPROTO_UDP, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET,
+} from './socket.ts';
 
 let tcpk: Promise<SocketProvider> | null = null;
 /** What `tcpk` is when it was opened here, and so is closed here. */

@@ -27,8 +27,8 @@ export interface EndpointBuffers {
 /** What an endpoint tells. Never from inside a call to it. */
 export interface EndpointUser {
   received(endpoint: UdpEndpoint, datagram: Uint8Array, address: string, port: number): void;
-  /** The system's word about something sent: `errno` is positive; the address and port are the system's, where it names them. */
-  failed(endpoint: UdpEndpoint, errno: number, address: string | null, port: number): void;
+  /** The system's word about something sent: `errno` is positive; `address` is where it went, if that was said. */
+  failed(endpoint: UdpEndpoint, errno: number, address: string | null): void;
   /** `blocked` has become false. */
   drained(endpoint: UdpEndpoint): void;
 }
@@ -117,8 +117,8 @@ export class UdpEndpoint {
 
   #fail(error: Error): void {
     if (this.closed) return;
-    const { errno, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
-    this.#user.failed(this, Math.abs(errno ?? 0), address ?? null, port ?? 0);
+    const { errno, address } = error as NodeJS.ErrnoException & { address?: string };
+    this.#user.failed(this, Math.abs(errno ?? 0), address ?? null);
   }
 
   ref(): void {

@@ -67,7 +67,7 @@ export class UdpTcpuCounters {
   InDatagrams = 0;
   InOctets = 0;
   InBatches = 0;
-  /** Dropped: too short; not ours; of another version; damaged. */
+  /** Dropped: too short; not ours (or from port 0); of another version; damaged. */
   InTooShort = 0;
   InNotOurs = 0;
   InBadVersion = 0;
@@ -166,6 +166,11 @@ export class UdpTcpu implements SocketProvider, EndpointUser {
     if (this.#closed) return;
     const { counters, memory } = this;
     const length = datagram.length;
+    if (port === 0) {
+      // RFC 768: no answer is wanted, and no connection has that port.
+      counters.InNotOurs++;
+      return;
+    }
     if (length < LEAST_DATAGRAM) {
       counters.InTooShort++;
       return;
@@ -295,22 +300,22 @@ export class UdpTcpu implements SocketProvider, EndpointUser {
   }
 
   /** EndpointUser */
-  failed(endpoint: UdpEndpoint, errno: number, address: string | null, port: number): void {
+  failed(endpoint: UdpEndpoint, errno: number, address: string | null): void {
     if (this.#closed) return;
     this.counters.OutErrors++;
     const { owner } = endpoint;
     this.tcpu.enter();
-    if (errno === EMSGSIZE) this.#tooLong(owner, address, port);
+    if (errno === EMSGSIZE) this.#tooLong(owner, address);
     else if (errno === ECONNREFUSED) this.#refused(endpoint, owner);
     else if (owner !== null && owner.state === SYN_SENT && errno !== 0) abortWith(owner, errno, false);
     else if (owner !== null) owner.softError = errno;
     this.tcpu.leave();
   }
 
-  #tooLong(owner: Tcb | null, address: string | null, _port: number): void {
+  #tooLong(owner: Tcb | null, address: string | null): void {
     this.counters.OutTooLong++;
-    const flow = owner?.flow;
-    const words = flow === undefined ? address === null ? null : this.#words(address) : { w0: flow.r0, w1: flow.r1, w2: flow.r2, w3: flow.r3 };
+    let words: AddressWords | null = address === null ? null : this.#words(address);
+    if (owner !== null) words = { w0: owner.flow.r0, w1: owner.flow.r1, w2: owner.flow.r2, w3: owner.flow.r3 };
     if (words === null || !this.ip.lowerMtu(words.w0, words.w1, words.w2, words.w3)) return;
     this.tcpu.tcp.pathMtuChanged(words.w0, words.w1, words.w2, words.w3);
   }

@@ -44,7 +44,8 @@ export interface TcpuError extends Error {
 
 function tcpuError(errno: number, syscall: string, at?: SockAddr): TcpuError {
   const code = errnoName(-errno);
-  const error = Object.assign(new Error(`${syscall} ${code}${at === undefined ? '' : ` ${at.address ?? ''}:${at.port}`}`), { errno, code, syscall });
+  const where = at === undefined ? '' : ` ${at.address ?? ''}:${at.port}`;
+  const error = Object.assign(new Error(`${syscall} ${code}${where}`), { errno, code, syscall });
   return at === undefined ? error : Object.assign(error, { address: at.address ?? '', port: at.port });
 }
 

@@ -270,7 +270,8 @@ export class WaitingSocket {
       this.#release(0);
       return;
     }
-    this.#closeDeadlineUs = this.#clock.nowUs() + (typeof linger === 'number' && linger > 0 ? linger * 1000 : CLOSE_LIMIT_MS) * 1000;
+    const limitMs = typeof linger === 'number' && linger > 0 ? linger * 1000 : CLOSE_LIMIT_MS;
+    this.#closeDeadlineUs = this.#clock.nowUs() + limitMs * 1000;
     this.#setAlarm();
     if (this.#sends.length === 0) this.#shutdown();
   }
@@ -286,7 +287,8 @@ export class WaitingSocket {
   #serveClose(): void {
     if (this.#gone) return;
     const info = this.socket.getsockopt(IPPROTO_TCP, TCP_INFO);
-    if (typeof info !== 'object' || info.state === 'TIME-WAIT' || info.state === 'CLOSED' || this.socket.available > 0) this.#release(0);
+    const over = typeof info !== 'object' || info.state === 'TIME-WAIT' || info.state === 'CLOSED';
+    if (over || this.socket.available > 0) this.#release(0);
   }
 
   #release(result: number): void {

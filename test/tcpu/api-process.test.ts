@@ -3,9 +3,9 @@
 import t from 'tap';
 import type { Test } from 'tap';
 import {
-  accept_tcpu, AF_INET, AF_INET6, bind_tcpu, close_tcpu, connect_tcpu, createMemoryPair, createStack, getpeername_tcpu, getsockname_tcpu,
-  getsockopt_tcpu, IPPROTO_TCPK, IPPROTO_UDP, recv_tcpu, send_tcpu, setsockopt_tcpu, SO_RCVTIMEO, SOCK_STREAM, socket_tcpu, SOL_SOCKET,
-  tcpu_attach, tcpu_detach, tcpu_over_udp, TF_NODELAY,
+  accept_tcpu, AF_INET, AF_INET6, bind_tcpu, close_tcpu, connect_tcpu, createMemoryPair, createStack, getpeername_tcpu,
+  getsockname_tcpu, getsockopt_tcpu, IPPROTO_TCPK, IPPROTO_UDP, recv_tcpu, send_tcpu, setsockopt_tcpu, SO_RCVTIMEO, SOCK_STREAM,
+  socket_tcpu, SOL_SOCKET, tcpu_attach, tcpu_detach, tcpu_over_udp, TF_NODELAY,
 } from '../../lib/index.ts';
 
 /** An exchange between two sockets of one protocol, at this address. */

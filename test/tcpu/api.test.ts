@@ -15,8 +15,8 @@ import type { ImpairOptions } from '../../lib/link/impair.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import {
-  AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, MSG_MORE, MSG_PEEK, SO_LINGER, SO_RCVTIMEO, SO_SNDBUF, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, TCP_INFO,
-  TCP_NODELAY,
+  AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, MSG_MORE, MSG_PEEK, SO_LINGER, SO_RCVTIMEO, SO_SNDBUF, SOCK_DGRAM, SOCK_STREAM,
+  SOL_SOCKET, TCP_INFO, TCP_NODELAY,
 } from '../../lib/socket.ts';
 import type { SocketAddress, TcpInfo } from '../../lib/socket.ts';
 import { createStack } from '../../lib/stack.ts';
@@ -47,7 +47,9 @@ async function world(t: Test, options: { impair?: ImpairOptions; attach?: Partia
   const [left, right] = createMemoryPair({ clock, latencyUs: RTT_US / 2 });
   const link = options.impair === undefined ? left : impair(left, options.impair);
   const common = { clock, memory: 16 << 20 };
-  const nearStack = createStack({ ...common, link, addresses: [`${NEAR}/24`, 'fd00::1/64'], random: new SeededRandom(1), applications: { shared: false } });
+  const nearStack = createStack({
+    ...common, link, addresses: [`${NEAR}/24`, 'fd00::1/64'], random: new SeededRandom(1), applications: { shared: false },
+  });
   const farStack = createStack({ ...common, link: right, addresses: [`${FAR}/24`, 'fd00::2/64'], random: new SeededRandom(2) });
   const attachment = await attach({ stack: nearStack, random: new SeededRandom(3), ...options.attach });
   const udp = (): never => {
@@ -312,7 +314,9 @@ t.test('recv_tcpu on a closing connection: the data, then ESHUTDOWN', { timeout:
   await w.far.send(far, pattern(30), 30, 0);
   const closing = w.far.close(far);
   t.equal(await w.run(waiting), 30);
-  await t.rejects(w.run(w.near.receive(near, buffer, 100, 0)), { code: 'ESHUTDOWN', errno: -108, syscall: 'recv_tcpu', message: 'recv_tcpu ESHUTDOWN' });
+  await t.rejects(w.run(w.near.receive(near, buffer, 100, 0)), {
+    code: 'ESHUTDOWN', errno: -108, syscall: 'recv_tcpu', message: 'recv_tcpu ESHUTDOWN',
+  });
   await t.rejects(w.near.receive(near, buffer, 100, 0), { code: 'ESHUTDOWN' }, 'and again');
   t.equal((w.near.getOption(near, IPPROTO_TCP, TCP_INFO) as TcpInfo).state, 'CLOSE-WAIT');
   t.same(await w.run(Promise.all([w.near.close(near), closing])), [0, 0]);
@@ -455,8 +459,7 @@ t.test('bad arguments', { timeout: 20_000 }, async (t) => {
   await t.rejects(near.socket(AF_INET, SOCK_STREAM, 0), { message: 'UDP was asked for' });
   const socket = await near.socket(AF_INET, SOCK_STREAM, IPPROTO_TCPK);
   const bad = (value: unknown): never => value as never;
-  for (const descriptor of [0, 99, -1, 1.5, NaN, bad(undefined), bad('3')]) {
-    if (descriptor === bad('3')) continue;
+  for (const descriptor of [0, 99, -1, 1.5, NaN, bad(undefined), bad('x')]) {
     await t.rejects(near.bind(descriptor, { port: 1 }), { code: 'EBADF', errno: -9, syscall: 'bind_tcpu' }, String(descriptor));
     await t.rejects(near.accept(descriptor), { code: 'EBADF' });
     await t.rejects(near.connect(descriptor, { port: 1 }), { code: 'EBADF' });

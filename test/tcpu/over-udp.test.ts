@@ -275,12 +275,14 @@ t.test('what is in a datagram: handshake by hand, resets, garbage', { timeout: 3
   lying.writeUInt16BE(0, 20);
   lying.writeUInt16BE(~sumBytes(new DataView(lying.buffer, lying.byteOffset, lying.length), 4, 20) & 0xffff, 20);
   peer.send(lying);
+  const [endpoint] = b.ports.endpoints;
+  b.received(endpoint!, segment(ACK, 1, 1), '127.0.0.1', 0);
   const next = once(accepted[0]!, 'data');
   peer.send(good);
   t.equal(String((await next as [Buffer])[0]), '!', 'the connection did not notice');
   t.equal(b.counters.InTooShort - counters.InTooShort, 2);
   t.equal(b.counters.InCsumErrors - counters.InCsumErrors, 1);
-  t.equal(b.counters.InNotOurs - counters.InNotOurs, 101);
+  t.equal(b.counters.InNotOurs - counters.InNotOurs, 102);
   t.equal(b.counters.InBadVersion - counters.InBadVersion, 1);
   t.equal(b.counters.InDatagrams - counters.InDatagrams, 2);
   t.equal(b.tcpu.tcp.counters.InErrs, 1);
@@ -347,13 +349,30 @@ t.test('the system refuses a datagram for its size', { timeout: 30_000 }, async 
   const sizes = [mss()];
   for (let i = 0; i < 3; i++) {
     const [endpoint] = a.ports.endpoints;
-    a.failed(endpoint!, EMSGSIZE, null, 0);
+    a.failed(endpoint!, EMSGSIZE, null);
     sizes.push(mss());
   }
   t.ok(sizes.every((size, i) => i === 0 || size < sizes[i - 1]!), sizes.join());
   t.equal(a.counters.OutTooLong, 3);
   const data = pattern(100_000, 7);
   socket.end(data);
+  t.ok((await readAll(socket)).equals(data));
+});
+
+t.test('the host has no room, and then it has', { timeout: 30_000 }, async (t) => {
+  const [a, b] = pair(t);
+  const server = await listen(b, '127.0.0.1', (socket) => socket.pipe(socket));
+  const socket = a.net.connect(portOf(server), '127.0.0.1');
+  await once(socket, 'connect');
+  const [endpoint] = a.ports.endpoints;
+  endpoint!.blocked = true;
+  const sent = a.counters.OutDatagrams;
+  const data = pattern(1_000_000, 9);
+  socket.end(data);
+  await until(() => !a.ip.tx.empty);
+  t.equal(a.counters.OutDatagrams, sent, 'segments wait');
+  endpoint!.blocked = false;
+  a.drained();
   t.ok((await readAll(socket)).equals(data));
 });
 
