@@ -15,14 +15,24 @@ import {
 import type { RingWriter } from '../channel/ring.ts';
 import type { Window } from '../channel/window.ts';
 import { EADDRNOTAVAIL, EINVAL, EMSGSIZE, ENETUNREACH } from '../errno.ts';
-import { parseCidr } from '../ip/cidr.ts';
+import type { Cidr } from '../ip/cidr.ts';
 import type { IpFlow } from '../ip/flow.ts';
 import type { IpLayer } from '../ip/transport.ts';
 import { RouteTable } from '../ip/route.ts';
-import { isMapped, isUnspecified } from '../wire/address.ts';
+import { isMapped, isUnspecified, parseAddress } from '../wire/address.ts';
 import type { ChannelMemory } from './channel-memory.ts';
 
 const RECORD_MOST = (TX_PIECE + 2 * MAX_TX_PIECES) * 4;
+/**
+ * An address with prefix, as the stack has written it. Not by `parseCidr`, which is for what people write: loading its
+ * library takes longer than all else that an application's thread begins with.
+ */
+function fromStack(text: string): Cidr[] {
+  const [address = '', prefix] = text.split('/');
+  const words = parseAddress(address);
+  return words === null ? [] : [{ words, prefix: Number(prefix) }];
+}
+
 /** What the stack's loopback carries in one piece. */
 const LOOPBACK_MTU = 65535;
 
@@ -63,7 +73,7 @@ export class ChannelIp implements IpLayer {
     this.#window = window;
     this.#ring = ring;
     this.#mtu = info.mtu;
-    this.#routes = new RouteTable(info.addresses.flatMap((text) => parseCidr(text) ?? []), null);
+    this.#routes = new RouteTable(info.addresses.flatMap(fromStack), null);
     this.#paths = new FlowTable(seed);
   }
 

@@ -1,10 +1,15 @@
-/** Worker threads that run TCPU come and go, and leave no descriptor, no thread, and nothing in the stack. */
+/**
+ * Worker threads that run TCPU come and go, and leave no descriptor, no thread, and nothing in the stack. With the compiled
+ * library, as it is installed: the worker's entry is another file there than in the sources.
+ */
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import t from 'tap';
-import { attach } from '../../lib/attach.ts';
+import type * as Attaching from '../../lib/attach.ts';
 import { queryStack } from '../../lib/channel/process-channel.ts';
 import { startPeer } from './thread-control.ts';
 import { PEER } from './thread-peer.ts';
@@ -19,6 +24,15 @@ t.teardown(() => {
   peer.disconnect();
   rmSync(folder, { recursive: true });
 });
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const built = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json', '--outDir', join(folder, 'dist')], {
+  cwd: root, encoding: 'utf8', timeout: 60_000,
+});
+if (built.status !== 0) throw new Error(built.stdout);
+copyFileSync(join(root, 'package.json'), join(folder, 'package.json'));
+for (const name of ['node_modules', 'native']) symlinkSync(join(root, name), join(folder, name));
+const { attach } = await import(pathToFileURL(join(folder, 'dist/lib/attach.js')).href) as typeof Attaching;
 
 async function cycle(): Promise<void> {
   const app = await attach({ socket: path, thread: true, window: { rxRing: 128 << 10, txRing: 128 << 10, call: 4096, memory: 1 << 20 } });
