@@ -162,7 +162,8 @@ function transfer(
     const [ours, theirs] = peerEnds === 'first' ? [0, 1] : [1, 0];
     if (next.tcp.timeWaits !== ours || peer.tcp.timeWaits !== theirs) throw new Error(`TIME-WAIT: ${name()}`);
   }
-  if (loss === 0 && next.tcp.counters.OutRsts + peer.tcp.counters.OutRsts + old.tcp.counters.OutRsts !== 0) throw new Error(`a reset: ${name()}`);
+  const resets = next.tcp.counters.OutRsts + peer.tcp.counters.OutRsts + old.tcp.counters.OutRsts;
+  if (loss === 0 && resets !== 0) throw new Error(`a reset: ${name()}`);
   if (peer.tcp.counters.PawsDrops + next.tcp.counters.PawsDrops !== 0) throw new Error(`PAWS: ${name()}`);
   for (const stack of [old, next, peer]) {
     if (stack.tcp.counters.CurrEstab !== 0) throw new Error(`CurrEstab ${stack.tcp.counters.CurrEstab}`);
@@ -177,12 +178,13 @@ t.test('every byte arrives once, whenever the connection goes over', (t) => {
   fc.assert(fc.property(
     fc.integer({ min: 1, max: 1 << 30 }), fc.constantFrom<4 | 6>(4, 6), options, options, fc.constantFrom('cubic', 'newreno'),
     fc.oneof(fc.constantFrom(0, 1), fc.integer({ min: 0, max: 350_000 })), fc.constantFrom(0, 0, 0.02, 0.15),
-    fc.oneof(fc.integer({ min: 0, max: 40_000 }), fc.integer({ min: 0, max: 2_000_000 })), fc.constantFrom<PeerEnds>('first', 'together', 'eager', 'late'),
+    fc.oneof(fc.integer({ min: 0, max: 40_000 }), fc.integer({ min: 0, max: 2_000_000 })),
+    fc.constantFrom<PeerEnds>('first', 'together', 'eager', 'late'),
     fc.constantFrom(false, false, true),
     (seed, version, ours, theirs, congestion, bytes, loss, afterUs, peerEnds, slow) => {
       transfer(seed, version, { ...ours, congestion, finWait2Ms: 600_000 }, theirs, bytes, loss, afterUs, peerEnds, slow);
     },
-  ), { numRuns: 400, seed: 8261 });
+  ), { numRuns: 200, seed: 8261 });
   for (const state of ['FIN-WAIT-1', 'FIN-WAIT-2', 'CLOSING', 'LAST-ACK', 'TIME-WAIT']) {
     t.ok((found.get(state) ?? 0) > 5, `${state}: ${found.get(state)} times`);
   }
@@ -204,7 +206,7 @@ function specimens(): { swap: Swap; records: { tcb: Tcb; record: Uint8Array }[] 
   pairs[4]![0].close();
   settle();
   swap.loss[0] = 1;
-  pump(pairs[1]![0], pairs[1]![1], 30_000, (socket) => socket.close());
+  pump(pairs[1]![0], pairs[1]![1], 130_000, (socket) => socket.close());
   pump(pairs[2]![0], pairs[2]![1], 20_000, (socket) => socket.close());
   pairs[3]![0].close();
   pump(pairs[5]![0], pairs[5]![1], 25_000, (socket) => socket.close());
@@ -228,10 +230,12 @@ t.test('a record that somebody has tampered with', (t) => {
   const invariants = new Invariants(next, 'next');
   const value = fc.oneof(fc.constantFrom(0, 1, 7, 8, 9, 0x7f, 0x80, 0xff), fc.nat(255));
   // Most blows hit the fixed part; most hit one field, some all of its bytes.
-  const blow = fc.tuple(fc.oneof({ weight: 9, arbitrary: fc.nat(183) }, { weight: 1, arbitrary: fc.nat(1 << 20) }), fc.array(value, { minLength: 1, maxLength: 4 }));
+  const place = fc.oneof({ weight: 9, arbitrary: fc.nat(183) }, { weight: 1, arbitrary: fc.nat(1 << 20) });
+  const blow = fc.tuple(place, fc.array(value, { minLength: 1, maxLength: 4 }));
   const cut = fc.constantFrom(0, 0, 0, 0, 0, 0, 1, 20, 184, -1, -8);
   const which = fc.nat(records.length - 1);
-  fc.assert(fc.property(which, fc.array(blow, { maxLength: 4 }), cut, fc.boolean(), fc.boolean(), (which, blows, less, honest, silent) => {
+  const blows = fc.array(blow, { maxLength: 4 });
+  fc.assert(fc.property(which, blows, cut, fc.boolean(), fc.boolean(), (which, blows, less, honest, silent) => {
     const { tcb, record } = records[which]!;
     let forged = record.slice();
     for (const [at, bytes] of blows) {
@@ -266,9 +270,82 @@ t.test('a record that somebody has tampered with', (t) => {
     if (next.tcp.connections !== 0) throw new Error(`it never ends: ${STATE_NAMES[made.state]}`);
     next.tcp.forEachTimeWait((one) => next.tcp.releaseTimeWait(one.entry));
     if (!back(next)) throw new Error('a block is missing');
-  }), { numRuns: 4000, seed: 1, endOnFailure: true });
-  t.ok(accepted > 300, `${accepted} accepted`);
-  t.ok(refused > 1000, `${refused} refused`);
+  }), { numRuns: 2000, seed: 1, endOnFailure: true });
+  t.ok(accepted > 200, `${accepted} accepted`);
+  t.ok(refused > 500, `${refused} refused`);
+  swap.close();
+  t.end();
+});
+
+t.test('each rule by itself', (t) => {
+  const { swap, records } = specimens();
+  // With data in flight, and data that has not been sent; and one whose FIN is acknowledged.
+  const sending = records.find(({ tcb }) => STATE_NAMES[tcb.state] === 'FIN-WAIT-1' && tcb.flight > 0 && !tcb.finSent)!;
+  const done = records.find(({ tcb }) => STATE_NAMES[tcb.state] === 'FIN-WAIT-2')!;
+  const { sndUna, sndNxt, sndQueued, flight, rcvNxt, rcvAdv, sndWnd, maxSndWnd } = sending.tcb;
+  t.ok(flight > 0 && flight < sndQueued);
+  /** `[offset, value]`, of 32 bits, or of 8 with `[offset, value, 1]`. */
+  type Edit = [number, number, 1?];
+  const edited = ({ tcb, record }: { tcb: Tcb; record: Uint8Array }, edits: Edit[]): Tcb | null => {
+    const copy = record.slice();
+    const view = new DataView(copy.buffer);
+    for (const [at, value, width] of edits) {
+      if (width === 1) view.setUint8(at, value);
+      else view.setInt32(at, value | 0);
+    }
+    swap.next.enter();
+    const made = taken(swap.next, tcb.flow, tcb.localPort, tcb.remotePort, copy);
+    made?.sndBuffer.clear();
+    swap.next.leave();
+    return made;
+  };
+  const [una, nxt, up, wnd, maxWnd, wl1, wl2, next, adv, ackSent] = [28, 32, 36, 40, 44, 48, 52, 56, 60, 64];
+  const refused: [string, Edit[]][] = [
+    ['LISTEN', [[8, 1, 1]]], ['SYN-SENT', [[8, 2, 1]]], ['ESTABLISHED', [[8, 4, 1]]],
+    ['CLOSE-WAIT', [[8, 5, 1]]], ['TIME-WAIT', [[8, 10, 1]]],
+    ['FIN-WAIT-2 with data', [[8, 9, 1]]],
+    ['a flag that means nothing', [[9, 32, 1]]],
+    ['FIN sent, and unsent data', [[9, 1, 1]]],
+    ['window scale 15', [[10, 15, 1]]], ['our window scale 15', [[11, 15, 1]]],
+    ['TTL 0', [[13, 0, 1]]],
+    ['MSS 63', [[20, 63 << 16]]],
+    ['SND.UNA after SND.NXT', [[una!, sndNxt + 1], [up!, sndNxt + 1]]],
+    ['SND.NXT before SND.UNA', [[nxt!, sndUna - 1], [wl2!, sndUna - 1]]],
+    ['SND.NXT behind the data', [[nxt!, sndUna + sndQueued + 1]]],
+    ['urgent before SND.UNA', [[up!, sndUna - 1]]], ['urgent behind the data', [[up!, sndUna + sndQueued + 1]]],
+    ['a window less than none', [[wnd!, -1]]], ['a window larger than the largest', [[wnd!, maxSndWnd + 1]]],
+    ['a window that cannot be told', [[maxWnd!, 0x7fffffff]]],
+    ['a window told from beyond our own', [[wl1!, rcvAdv + 1]]],
+    ['a window told with an ACK of what was not sent', [[wl2!, sndNxt + 1]]],
+    ['RCV.NXT beyond the window', [[next!, rcvAdv + 1]]], ['more window than can be told', [[adv!, rcvNxt + (0xffff << 14) + 1]]],
+    ['acknowledged what has not come', [[ackSent!, rcvNxt + 1]]],
+    ['a user timeout in the past', [[80, -1]]],
+    ['a count that is none', [[136, 0x7ff80000]]], ['a count below zero', [[144, -1]]],
+    ['a congestion control that there is not', [[168, 0x41414141]]],
+  ];
+  for (const [what, edits] of refused) t.ok(edited(sending, edits) === null, what);
+  t.ok(edited(done, [[nxt!, done.tcb.sndNxt + 1]]) === null, 'FIN-WAIT-2 with something in flight');
+  t.ok(edited(done, [[9, 0, 1]]) === null, 'FIN-WAIT-2 without a FIN');
+  // What is unwise only: brought within bounds.
+  const bounds: [string, Edit[], (tcb: Tcb) => boolean][] = [
+    ['nothing changed', [], (tcb) => tcb.sndWnd === sndWnd && tcb.flight === flight],
+    ['urgent at its last', [[up!, sndUna + sndQueued]], (tcb) => tcb.sndUp === ((sndUna + sndQueued) | 0)],
+    ['round trip', [[84, 0x7fffffff], [88, -1]], (tcb) => tcb.srttUs === 120_000_000 && tcb.rttvarUs === 0 && tcb.rtoMs === 120_000],
+    ['no round trip, endless timeout', [[84, 0], [100, 0x7fffffff]], (tcb) => tcb.rtoMs === 120_000],
+    ['no round trip, no timeout', [[84, 0], [100, 0]], (tcb) => tcb.rtoMs === 200],
+    ['no congestion window', [[104, 0]], (tcb) => tcb.cwnd === tcb.sndMss],
+    ['no end to it', [[104, 0x7fffffff]], (tcb) => tcb.cwnd === 1 << 30],
+    ['no threshold', [[108, -1]], (tcb) => tcb.ssthresh === 2 * tcb.sndMss],
+    ['a timer that fires never', [[112, 0x7fffffff]], (tcb) => ((tcb.rexmtAt - swap.next.tcp.nowMs) | 0) <= 120_000],
+    ['timers that do not run', [[112, 0], [116, 5], [120, 5]], (tcb) => tcb.rexmtAt !== 0 && tcb.persistAt === 0 && tcb.giveUpAt === 0],
+    ['doublings', [[14, 255, 1], [16, 255, 1]], (tcb) => tcb.backoff === 30 && tcb.persistShift === 30],
+  ];
+  for (const [what, edits, holds] of bounds) {
+    const made = edited(sending, edits);
+    t.ok(made !== null && holds(made), what);
+  }
+  t.ok(((edited(done, [[120, 0x7fffffff]])?.giveUpAt ?? 0) - swap.next.tcp.nowMs) <= 600_000, 'FIN-WAIT-2 for ever');
+  t.ok(back(swap.next));
   swap.close();
   t.end();
 });
@@ -292,10 +369,13 @@ t.test('what is no record at all', (t) => {
     swap.next.enter();
     const state = readTimeWait(swap.next.tcp, view, 0, bytes.length);
     swap.next.leave();
-    if (state !== null && !(honest && bytes.length === 36 && state.leftMs >= 1 && state.leftMs <= 60_000 && state.window <= 0xffff)) throw new Error('accepted');
+    if (state === null) return;
+    if (!honest || bytes.length !== 36 || state.leftMs < 1 || state.leftMs > 60_000 || state.window > 0xffff) throw new Error('accepted');
   }));
   const view = new DataView(new ArrayBuffer(36));
-  const state = { sndNxt: -5 as Seq, rcvNxt: 7 as Seq, window: 513, timestamps: true, tsRecent: 9, tsOffset: -77, tos: 4, ttl: 3, leftMs: 4321 };
+  const state = {
+    sndNxt: -5 as Seq, rcvNxt: 7 as Seq, window: 513, timestamps: true, tsRecent: 9, tsOffset: -77, tos: 4, ttl: 3, leftMs: 4321,
+  };
   t.equal(writeTimeWait(state, swap.next.tcp.nowMs, view, 0, 35), 0);
   t.equal(writeTimeWait(state, swap.next.tcp.nowMs, view, 1, 36), 0);
   t.equal(writeTimeWait(state, swap.next.tcp.nowMs, view, 0, 36), 36);

@@ -3,6 +3,7 @@
 import { writeTcb, tcbRecordLength } from '../../lib/tcp/handover.ts';
 import { SO_SNDBUF, SOL_SOCKET, SHUT_WR } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
+import type { Tcb } from '../../lib/tcp/tcb.ts';
 import { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } from '../../lib/tcp/states.ts';
 import { handOver, recordOf, taken } from '../sim/handover.ts';
 import { Invariants } from '../sim/invariants.ts';
@@ -456,7 +457,8 @@ script('round trip and congestion window go over', (h) => {
   h.t.ok(srttUs > 0 && rtoMs > 200);
   const n = moved(h);
   n.t.same({ srttUs, rttvarUs, minRttUs, rtoMs, cwnd, ssthresh, sndMss }, (({ tcb }) => ({
-    srttUs: tcb.srttUs, rttvarUs: tcb.rttvarUs, minRttUs: tcb.minRttUs, rtoMs: tcb.rtoMs, cwnd: tcb.cwnd, ssthresh: tcb.ssthresh, sndMss: tcb.sndMss,
+    srttUs: tcb.srttUs, rttvarUs: tcb.rttvarUs, minRttUs: tcb.minRttUs, rtoMs: tcb.rtoMs, cwnd: tcb.cwnd, ssthresh: tcb.ssthresh,
+    sndMss: tcb.sndMss,
   }))(n));
 });
 
@@ -505,7 +507,9 @@ script('who is full, or has the flow, adopts nothing and keeps nothing', { tcp: 
   new Invariants(h.stack, 'h').check();
 });
 
-script('more than there is memory for is refused; a send buffer of another size is not', { tcp: { sndbuf: { max: 1 << 20 } } }, (h) => {
+script('a full send buffer fits into a home with smaller ones; not more than 16 MiB, nor more than there is memory for', {
+  tcp: { sndbuf: { max: 1 << 20 } },
+}, (h) => {
   const s: BsdSocket = h.passive({ win: 1000 });
   s.setsockopt(SOL_SOCKET, SO_SNDBUF, 800_000);
   h.send(s, 800_000);
@@ -513,10 +517,21 @@ script('more than there is memory for is refused; a send buffer of another size 
   h.take();
   const { tcb } = h;
   const record = recordOf(tcb);
+  const take = (by: Harness, bytes: Uint8Array): Tcb | null => taken(by.stack, tcb.flow, tcb.localPort, tcb.remotePort, bytes);
   const poor = new Harness(h.t, { memory: 1 << 20 });
-  h.t.ok(taken(poor.stack, tcb.flow, tcb.localPort, tcb.remotePort, record) === null);
-  h.t.equal(poor.stack.memory.freeBlocks, poor.stack.memory.blockCount);
-  const n = moved(h);
-  n.t.ok(n.tcb.sndbufLimit >= 800_000 && n.tcb.sndQueued === 800_000, 'another one takes all of it');
+  h.t.ok(take(poor, record) === null);
   poor.end();
+  const rich = new Harness(h.t, { memory: 64 << 20 });
+  for (const more of [0, 1]) {
+    const large = new Uint8Array(record.length - 800_000 + (16 << 20) + more);
+    large.set(record);
+    new DataView(large.buffer).setInt32(4, large.length);
+    const made = take(rich, large);
+    h.t.equal(made === null, more === 1);
+    made?.sndBuffer.clear();
+  }
+  rich.end();
+  const n = moved(h, 1, 0, { tcp: { sndbuf: { max: 256 << 10 } } });
+  n.t.equal(n.tcb.sndQueued, 800_000);
+  n.t.ok(n.tcb.sndbufLimit >= 800_000);
 });
