@@ -43,7 +43,7 @@ const PAGE = 4096;
 
 /** Sizes of the parts of a window, bytes. */
 export interface WindowSizes {
-  /** Powers of two, at least 128 KiB. */
+  /** Powers of two, at least 128 KiB; the transmit ring, which holds no data, at most 1 MiB. */
   rxRing: number;
   txRing: number;
   /** Multiples of 4096. */
@@ -55,6 +55,8 @@ export interface WindowSizes {
 export const DEFAULT_WINDOW: WindowSizes = { rxRing: 2 << 20, txRing: 256 << 10, call: 256 << 10, memory: 8 << 20 };
 export const MIN_RING = 128 << 10;
 export const MAX_RING = 64 << 20;
+/** A call waits until all that was published before it is handled: so long may one application keep the stack busy. */
+export const MAX_TX_RING = 1 << 20;
 export const MIN_MEMORY = 1 << 20;
 export const MAX_MEMORY = 256 << 20;
 
@@ -65,10 +67,10 @@ export function windowLength(sizes: WindowSizes): number {
 
 /** Why these sizes cannot be, or null. */
 export function windowFault(sizes: WindowSizes): string | null {
-  for (const name of ['rxRing', 'txRing'] as const) {
+  for (const [name, most] of [['rxRing', MAX_RING], ['txRing', MAX_TX_RING]] as const) {
     const size = sizes[name];
-    if (!Number.isInteger(size) || size < MIN_RING || size > MAX_RING || (size & (size - 1)) !== 0) {
-      return `${name} is ${size}; it must be a power of two from ${MIN_RING} to ${MAX_RING}`;
+    if (!Number.isInteger(size) || size < MIN_RING || size > most || (size & (size - 1)) !== 0) {
+      return `${name} is ${size}; it must be a power of two from ${MIN_RING} to ${most}`;
     }
   }
   if (!Number.isInteger(sizes.memory) || sizes.memory < MIN_MEMORY || sizes.memory > MAX_MEMORY || sizes.memory % PAGE !== 0) {

@@ -50,6 +50,8 @@ const BUDGET = 256;
 const BUDGET_BYTES = 2 << 20;
 /** What a dropped record costs more than a good one: who sends nonsense, waits. */
 const VIOLATION_COST = 8;
+/** A call does not wait; so many dropped records before one are not an accident any more. */
+const MOST_VIOLATIONS = 1024;
 /** A part of the receive ring (size >> this) is kept for what must not be lost: events, news of path MTUs. */
 const RESERVE_SHIFT = 4;
 
@@ -376,6 +378,10 @@ export class Application {
       if (fault !== 0) {
         this.violate(fault);
         budget -= VIOLATION_COST;
+        if (this.#violated > MOST_VIOLATIONS) {
+          tcpk.expel(this, 'it sent nothing but what it must not');
+          return;
+        }
       }
     }
     if (reader.broken || this.#rx.broken) tcpk.expel(this, 'the ring was damaged');
@@ -660,6 +666,7 @@ export class Application {
 
   /** All that it holds is given back; its peers are told. To be called inside a turn. */
   clear(): void {
+    if (this.#violated > 0) this.#tellViolations();
     this.gone = true;
     this.#sockets?.close();
     this.#sockets = null;

@@ -336,7 +336,7 @@ t.test('a receive ring of 256 KiB takes the largest segment wherever it stands; 
     reader.next();
     reader.release();
   }
-  for (const bad of [{ rxRing: 1 << 16 }, { txRing: 3 << 16 }, { rxRing: 1 << 30 }, { memory: (1 << 20) + 1 }, { call: 0 }, { rxRing: NaN }, { memory: 1.5 }]) {
+  for (const bad of [{ rxRing: 1 << 16 }, { txRing: 3 << 16 }, { rxRing: 1 << 30 }, { txRing: 2 << 20 }, { memory: (1 << 20) + 1 }, { call: 0 }, { rxRing: NaN }, { memory: 1.5 }]) {
     t.type(windowFault({ ...SIZES, ...bad }), 'string', JSON.stringify(bad));
   }
   t.equal(windowFault(SIZES), null);

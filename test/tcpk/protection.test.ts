@@ -375,6 +375,58 @@ t.test('an application that never takes anything out of its ring', (t) => {
   t.end();
 });
 
+t.test('floods: a turn has a bound, and so has a call', (t) => {
+  const kinds: [string, (h: Hostile, i: number) => void, boolean][] = [
+    ['nonsense', (h) => h.record(99, 8), true],
+    ['flows of others', (h, i) => h.open(i & 0x7fff, OURS4, NEIGHBOUR, PEER4, 1 + i % 60_000), true],
+    ['flows that are refused', (h, i) => h.open(2 + i % 60_000, OURS4, OWN, PEER4, 8000), false],
+    ['closing what is not open', (h, i) => h.close(i), false],
+    ['segments', (h) => h.segment({ ...own, handle: 0 }), false],
+  ];
+  for (const [name, write, expelled] of kinds) {
+    const scene = new Scene();
+    const { hostile, neighbour, tcpk } = scene;
+    let put = 0;
+    const fill = (): number => {
+      const from = put;
+      try {
+        for (;; put++) write(hostile, put);
+      } catch {
+        return put - from;
+      }
+    };
+    // When it rings, it gets its turns like everybody.
+    const count = fill();
+    hostile.tx.publish();
+    hostile.channel.ring();
+    let turns = 0;
+    let delivered = 0;
+    while (hostile.window.words[TX_HEAD] !== hostile.window.words[TX_TAIL] && turns < count) {
+      let ran = 0;
+      scene.clock.runUntil(() => ran++ > 0, 1e6);
+      scene.arrive({ srcPort: 5000, dstPort: NEIGHBOUR, seq: turns });
+      delivered += neighbour.segments().length;
+      turns += 2;
+    }
+    t.ok(turns >= count / 256 && turns < count, `${name}: ${count} records take ${turns} turns`);
+    t.equal(delivered, turns >> 1, `${name}: between them, the neighbour gets its segments`);
+    t.notOk(hostile.app.gone);
+    // A call takes all that is before it; whoever puts nothing but nonsense there is thrown out.
+    fill();
+    hostile.tx.publish();
+    const before = tcpk.counters.Violations;
+    const started = process.hrtime.bigint();
+    const result = hostile.bind('', 0);
+    const ms = Number(process.hrtime.bigint() - started) / 1e6;
+    t.equal(result < 0, expelled, `${name}: call gives ${result} after ${ms.toFixed(1)} ms`);
+    scene.step();
+    t.equal(hostile.app.gone, expelled);
+    if (expelled) t.equal(tcpk.counters.Violations, before + 1025, 'all that were dropped are counted');
+    scene.close();
+  }
+  t.end();
+});
+
 t.test('what changes in the window between the record and the link is the payload, and no more', (t) => {
   const world = new World();
   const h = world.attach();

@@ -140,14 +140,19 @@ export class World {
     return this.packets().map(parseTcp).filter((one) => one !== null);
   }
 
-  /** A segment arrives. */
+  /** A segment arrives, and all that is due is done. */
   receive(fields: Fields & { payload?: Uint8Array; source?: string; destination?: string }): void {
+    this.arrive(fields);
+    this.step();
+  }
+
+  /** A segment arrives: one turn. */
+  arrive(fields: Fields & { payload?: Uint8Array; source?: string; destination?: string }): void {
     const source = fields.source ?? PEER4;
     const destination = fields.destination ?? (source.includes(':') ? OURS6 : OURS4);
     const bare = concat(tcpHeader(fields), fields.payload ?? []);
     const segment = withChecksum(bare, 16, pseudoHeader(source, destination, 6, bare.length));
     this.link.receive(source.includes(':') ? ipv6(segment, { source, destination, nextHeader: 6 }) : ipv4(segment, { source, destination, protocol: 6 }));
-    this.step();
   }
 
   close(): void {
