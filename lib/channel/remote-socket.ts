@@ -17,8 +17,11 @@ import type { AddressWords } from '../wire/address.ts';
 import type { SocketCallClient } from './socket-call-client.ts';
 import * as calls from './socket-calls.ts';
 
-/** Looks that are answered without asking, once one has found nothing: `available`, then `recv`. */
-const KNOWN_LOOKS = 2;
+/**
+ * Looks that are answered without asking, once one has found nothing: `available`, then `recv`, and both again when a stream
+ * wants more.
+ */
+const KNOWN_LOOKS = 4;
 
 /** Bytes that a socket may move in one round of events before others have their turn. */
 const ROUND_BYTES = 1 << 20;

@@ -61,7 +61,11 @@ export async function openThreadChannel(options: ThreadChannelOptions): Promise<
 }
 
 function startWorker(workerData: ThreadData): Worker {
-  if (import.meta.url.endsWith('.js')) return new Worker(new URL('./thread-worker.js', import.meta.url), { workerData });
+  if (import.meta.url.endsWith('.js')) {
+    // An option for scripts on the command line, which Node 20 does not keep from workers that are files.
+    const plain = process.execArgv.some((option) => option.startsWith('--input-type'));
+    return new Worker(new URL('./thread-worker.js', import.meta.url), { workerData, execArgv: plain ? [] : undefined });
+  }
   // Run from its sources, by tsx, which Node 20 does not carry over to workers.
   const entry = JSON.stringify(new URL('./thread-worker.ts', import.meta.url).href);
   const tsx = JSON.stringify(import.meta.resolve('tsx/esm/api'));
