@@ -92,7 +92,9 @@ export class Tcpk implements TcpPortTable {
   /** Told of violations, once a turn and application. */
   onviolation: ((app: Application, reason: number, count: number) => void) | null = null;
   readonly #options: TcpkOptions;
-  readonly #touched: Application[] = [];
+  /** Those to look after, the first `#touchedCount`. Never shortened: V8 would throw its store away each turn. */
+  readonly #touched: (Application | null)[] = [];
+  #touchedCount = 0;
   /** Applications that have sent something lately: looked at in every turn, so that they need not ring. */
   readonly #awake: Application[] = [];
   /** Windows of applications that have gone: free once no queued packet names them. */
@@ -268,20 +270,19 @@ export class Tcpk implements TcpPortTable {
       case HANDOVER_TCB: {
         const tcb = readTcb(kernel, ip, local, remote, view, 0, record.length);
         if (tcb === null) return -EINVAL;
-        flow.app.dropFlow(flow);
         if (!kernel.adopt(tcb)) return -ENOBUFS;
         break;
       }
       case HANDOVER_TIME_WAIT: {
         const state = readTimeWait(kernel, view, 0, record.length);
         if (state === null) return -EINVAL;
-        flow.app.dropFlow(flow);
         if (!kernel.adoptTimeWait(ip, local, remote, state)) return -ENOBUFS;
         break;
       }
       default:
         return -EINVAL;
     }
+    flow.app.dropFlow(flow);
     this.counters.TakenOver++;
     return 0;
   }
@@ -336,20 +337,21 @@ export class Tcpk implements TcpPortTable {
   /** The application is to be looked after at the end of the turn. */
   touch(app: Application): void {
     app.touched = true;
-    this.#touched.push(app);
+    this.#touched[this.#touchedCount++] = app;
   }
 
   /** The end of a turn, or of a part of it: what was written is shown, doorbells are rung. `sent`: nothing is queued any more. */
   finish(sent: boolean): void {
     const touched = this.#touched;
     let kept = 0;
-    for (let i = 0; i < touched.length; i++) {
+    for (let i = 0; i < this.#touchedCount; i++) {
       const app = touched[i]!;
+      touched[i] = null;
       app.finish(sent);
       if (!app.gone && (!sent || app.late)) touched[kept++] = app;
       else app.touched = false;
     }
-    touched.length = kept;
+    this.#touchedCount = kept;
     if (kept > 0) this.#options.later();
     const awake = this.#awake;
     let left = 0;
