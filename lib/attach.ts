@@ -298,9 +298,9 @@ function rememberOpen(attachment: Attachment): void {
  * @throws RangeError that names the bad option; an Error with `code` when there is no stack to attach to
  */
 export function attach(options: AttachOptions & { thread: true }): Promise<ThreadAttachment>;
-export function attach(options: AttachOptions & { thread?: false }): Promise<OwnAttachment>;
+export function attach(options?: AttachOptions & { thread?: false }): Promise<OwnAttachment>;
 export function attach(options: AttachOptions): Promise<Attachment>;
-export function attach(options: AttachOptions): Promise<Attachment> {
+export function attach(options: AttachOptions = {}): Promise<Attachment> {
   const sizes = { ...DEFAULT_WINDOW, ...options.window };
   const fault = windowFault(sizes);
   if (fault !== null) throw new RangeError(`window.${fault}`);

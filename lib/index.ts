@@ -1,7 +1,12 @@
 /**
- * Package entry: make a link (`openTun`, `createMemoryPair`, `PacketLink`, or an object of your own that
- * is a `Link`), put a stack on it (`createStack`), and use `stack.net`, `stack.dgram`, or the low-level
- * `stack.socket()`.
+ * Package entry. Three ways in:
+ *
+ * - **A stack of one's own**: make a link (`openTun`, `createMemoryPair`, `PacketLink`, or an object of your own that
+ *   is a `Link`), put a stack on it (`createStack`), and use `stack.net`, `stack.dgram`, or the low-level
+ *   `stack.socket()`.
+ * - **An application of a running stack** (`tcpu up`, or `stack.listen()`): `attach()` gives the same APIs, with a TCP in
+ *   this process (TCPU) or the stack's. The calls of the report, `socket_tcpu` and its like, are on top of it.
+ * - **No stack**: `tcpuOverUdp()`, the same TCP over the host's UDP sockets.
  *
  * ```js
  * import { createStack, openTun } from 'tcpu';
@@ -10,10 +15,30 @@
  * const stack = createStack({ link, addresses: ['10.90.0.2/24'] });
  * stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
  * ```
+ *
+ * ```js
+ * import { attach } from 'tcpu';
+ *
+ * const { net } = await attach();
+ * net.createServer((socket) => socket.pipe(socket)).listen(7);
+ * ```
  */
 
 export { createStack, Stack } from './stack.ts';
-export type { CloseOptions, ConnectionInfo, RouteOptions, StackEvents, StackOptions } from './stack.ts';
+export type {
+  ApplicationOptions, CloseOptions, ConnectionInfo, ListenForApplications, RouteOptions, StackCounters, StackEvents, StackOptions,
+} from './stack.ts';
+
+export { attach, Attachment } from './attach.ts';
+export type { AttachmentEvents, AttachOptions, OwnAttachment, ThreadAttachment } from './attach.ts';
+export { AttachError, queryStack } from './channel/process-channel.ts';
+export { defaultSocketPath } from './channel/control.ts';
+export type { ControlQuery } from './channel/control.ts';
+export { DEFAULT_WINDOW } from './channel/window.ts';
+export type { WindowSizes } from './channel/window.ts';
+export { AttachServerError } from './tcpk/attach-server.ts';
+export type { AttachServer } from './tcpk/attach-server.ts';
+export type { ApplicationSurvey, ConnectionOwner, OwnedConnection } from './tcpk/survey.ts';
 
 export { SystemClock, VirtualClock } from './clock.ts';
 export type { Alarm, Clock } from './clock.ts';
@@ -26,6 +51,7 @@ export * from './buffer/transmit-queue.ts';
 export { openTun, Tun } from './link/tun.ts';
 export type { TunOptions } from './link/tun.ts';
 export { TunError } from './link/tun-error.ts';
+export { NativeError } from './link/native.ts';
 export { createMemoryPair } from './link/memory-pair.ts';
 export type { MemoryPairOptions } from './link/memory-pair.ts';
 export { PacketLink } from './link/packet-link.ts';

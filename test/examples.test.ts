@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { Test } from 'tap';
 import { createStack, openTun } from '../lib/index.ts';
+import type { Stack } from '../lib/index.ts';
 
 /** A running example and what it has printed. */
 interface Example {
@@ -65,12 +66,17 @@ async function fetchText(url: string): Promise<string> {
   return text;
 }
 
-async function echoed(host: string): Promise<string> {
-  const socket = connect(7, host);
-  socket.end('hello\n');
+/** What a server has to say to those who connect. */
+async function said(host: string, port: number, question = ''): Promise<string> {
+  const socket = connect(port, host);
+  socket.end(question);
   let text = '';
   for await (const piece of socket) text += String(piece);
   return text;
+}
+
+function echoed(host: string): Promise<string> {
+  return said(host, 7, 'hello\n');
 }
 
 t.test('echo-server.ts', { timeout: 30_000 }, async (t) => {
@@ -116,10 +122,11 @@ t.test('udp.ts', { timeout: 30_000 }, async (t) => {
   t.equal(example.stderr, '');
 });
 
-t.test('tcpu-echo.ts', { timeout: 30_000 }, async (t) => {
+/** A stack at 10.90.0.2 and fd90::2 that this test's children attach to. */
+function stackForApplications(t: Test): Stack {
   const folder = mkdtempSync(join(tmpdir(), 'tcpu-examples-'));
-  const link = openTun({ name: 'tcpu%d', hostAddresses: ['10.90.0.1/24'] });
-  const stack = createStack({ link, addresses: ['10.90.0.2/24'], applications: true });
+  const link = openTun({ name: 'tcpu%d', hostAddresses: ['10.90.0.1/24', 'fd90::1/64'] });
+  const stack = createStack({ link, addresses: ['10.90.0.2/24', 'fd90::2/64'], applications: true });
   const server = stack.listen({ path: join(folder, 'stack.sock') });
   t.teardown(async () => {
     server.close();
@@ -127,11 +134,73 @@ t.test('tcpu-echo.ts', { timeout: 30_000 }, async (t) => {
     rmSync(folder, { recursive: true });
     delete process.env.TCPU_SOCKET;
   });
-  process.env.TCPU_SOCKET = join(folder, 'stack.sock');
+  process.env.TCPU_SOCKET = server.path;
+  return stack;
+}
+
+/** What each listener of the stack and its applications is: `TCP, owner's name` by port. */
+async function listeners(stack: Stack): Promise<Map<number, string>> {
+  const list = await stack.survey!.connections(false);
+  return new Map(list.filter(({ state }) => state === 'LISTEN').map(({ local, tcp, owner }) => [local.port, `${tcp}, ${owner.name}`]));
+}
+
+t.test('tcpu-echo.ts', { timeout: 30_000 }, async (t) => {
+  stackForApplications(t);
   const example = start(t, 'tcpu-echo.ts', '7');
   await printed(example, /^waiting on port 7$/m);
   t.equal(await echoed('10.90.0.2'), 'hello\n');
   await printed(example, /^10\.90\.0\.1 port \d+: 6 bytes, then recv_tcpu ESHUTDOWN$/m);
+  await stop(t, example);
+});
+
+t.test('attached-echo.ts', { timeout: 30_000 }, async (t) => {
+  const stack = stackForApplications(t);
+  const example = start(t, 'attached-echo.ts');
+  await printed(example, /^listening on 10\.90\.0\.2\/24 and fd90::2\/64 port 7$/m);
+  t.equal((await listeners(stack)).get(7), 'tcpu, echo');
+  t.equal(await echoed('10.90.0.2'), 'hello\n');
+  t.equal(await echoed('fd90::2'), 'hello\n');
+  await printed(example, /^fd90::1 port \d+ is gone after 6 bytes$/m);
+  await stop(t, example);
+  const second = start(t, 'attached-echo.ts');
+  await printed(second, /^listening/m);
+  await stack.close();
+  t.equal(await second.ended, 0, 'ends with the stack');
+  t.equal(second.stderr, 'the stack is gone\n');
+});
+
+t.test('attached-http.ts', { timeout: 30_000 }, async (t) => {
+  const stack = stackForApplications(t);
+  const example = start(t, 'attached-http.ts');
+  await printed(example, /^10\.90\.0\.2 and fd90::2 port 80$/m);
+  t.equal((await listeners(stack)).get(80), 'tcpu, web');
+  t.match(await fetchText('http://10.90.0.2/a/b'), /^GET \/a\/b from ::ffff:10\.90\.0\.1 port \d+\n$/);
+  t.match(await fetchText('http://[fd90::2]/'), /^GET \/ from fd90::1 port \d+\n$/);
+  await stop(t, example);
+});
+
+t.test('shared-port.ts', { timeout: 30_000 }, async (t) => {
+  stackForApplications(t);
+  const examples = ['one', 'two'].map((name) => start(t, 'shared-port.ts', name));
+  await Promise.all(examples.map((example) => printed(example, /^\w+ listens on port 7000$/m)));
+  const heard = new Set<string>();
+  // Each port of ours is one more throw of the coin: within a hundred, both come up but once in 2^99.
+  for (let i = 0; i < 100 && heard.size < 2; i++) heard.add(await said('10.90.0.2', 7000));
+  t.same([...heard].sort(), ['one\n', 'two\n']);
+  await stop(t, examples[0]!);
+  for (let i = 0; i < 10; i++) t.equal(await said('10.90.0.2', 7000), 'two\n');
+  await stop(t, examples[1]!);
+});
+
+t.test('tcp-per-socket.ts', { timeout: 30_000 }, async (t) => {
+  const stack = stackForApplications(t);
+  const example = start(t, 'tcp-per-socket.ts');
+  await printed(example, /^port 7001: [^]*^port 7002: /m);
+  const whose = await listeners(stack);
+  t.equal(whose.get(7001), 'tcpu, tcp-per-socket.ts');
+  t.equal(whose.get(7002), 'kernel, tcp-per-socket.ts');
+  t.match(await said('10.90.0.2', 7001), /^TCP of this process, RTT [\d.]+ ms\n$/);
+  t.match(await said('10.90.0.2', 7002), /^TCP of the stack, RTT [\d.]+ ms\n$/);
   await stop(t, example);
 });
 

@@ -1,5 +1,6 @@
 /**
- * Finds and loads the native addon (native/*.c), which is needed for TUN devices and nothing else.
+ * Finds and loads the native addon (native/*.c), which is needed for TUN devices, and between
+ * a stack and applications of other processes.
  * It lies in `native/build/Release/` of the package when built there, else in
  * `native/prebuilt/<platform>-<arch>[-musl]/`.
  */

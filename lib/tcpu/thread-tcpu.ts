@@ -143,6 +143,8 @@ export class ThreadTcpu implements ChannelUser {
   leave(graceful: boolean): void {
     if (this.#gone) return;
     this.#gone = true;
+    // Closed, not failed: nobody is to be told of an error.
+    if (graceful) this.#sockets.closeAll();
     this.#channel.leave(graceful);
     this.#sockets.gone();
   }
