@@ -33,6 +33,14 @@ const BATCH = 512;
 /** Batches before other work of the application's gets its chance. */
 const ROUNDS = 4;
 
+/**
+ * Bytes that one peer may have under way to us, so that the ring takes them: beside the data are headers, what
+ * the stack keeps for other news, and up to one segment of 64 KB left over where the ring ends.
+ */
+function receivable(rxRing: number): number {
+  return Math.min((rxRing >> 2) * 3, rxRing - (rxRing >> 3) - (64 << 10));
+}
+
 export interface ChannelTcpuOptions {
   channel: Channel;
   clock: Clock;
@@ -99,7 +107,7 @@ export class ChannelTcpu implements ChannelUser {
     this.tcpu = new Tcpu({
       ip: this.ip, memory: this.memory, ports: this.ports, clock: options.clock, random: options.random, tcp: options.tcp, refs: options.refs,
       // Half of the memory for one retransmission buffer; of the ring for what one peer may send at once, not all.
-      sndbufMost: window.sizes.memory >> 1, rcvbufMost: (window.sizes.rxRing >> 2) * 3,
+      sndbufMost: window.sizes.memory >> 1, rcvbufMost: receivable(window.sizes.rxRing),
       flush: () => this.#flush(),
     });
     channel.attach(this);

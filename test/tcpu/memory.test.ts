@@ -161,7 +161,7 @@ t.test('receive rings that are full: segments are dropped and counted, every byt
   for (const features of [0, LINK_CSUM | LINK_TSO4]) {
     const pair = new Pair({ pair: { features }, both: { tcp }, tcpu: { window: { rxRing: MIN_RING, memory: 8 << 20 }, appWakesUs: 5000 } });
     const flows: Flow[] = [];
-    for (let i = 0; i < 4; i++) flows.push(...exchange(...pair.connect(7000 + i), 1_000_000));
+    for (let i = 0; i < 16; i++) flows.push(...exchange(...pair.connect(7000 + i), 1_000_000));
     pair.until(() => flows.every((flow) => flow.received === 1_000_000), 600e6, 'everything');
     const dropped = pair.a.application!.counters.InRingFull + pair.b.application!.counters.InRingFull;
     t.ok(dropped > 0, `${dropped} segments dropped`);
