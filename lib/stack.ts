@@ -293,8 +293,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       this.#handle(ip.takeLoopback()!);
     }
     if (this.tcpk !== null) this.tcpk.finish(this.#tx.empty);
-    const deadlineUs = ip.nextDeadlineUs;
-    if (deadlineUs < this.#wakeUs) this.#wake(deadlineUs);
+    if (!ip.idle && ip.nextDeadlineUs < this.#wakeUs) this.#wake(ip.nextDeadlineUs);
     if (this.#closing !== null && this.tcp.connections === 0) this.#closing();
   }
 

@@ -159,6 +159,11 @@ export class Ip implements IpLayer {
     return Math.min(this.reassembly.nextDeadlineUs, this.pathMtu.nextDeadlineUs);
   }
 
+  /** Whether `nextDeadlineUs` is Infinity; asked in each turn, where that number would be an object of its own. */
+  get idle(): boolean {
+    return this.reassembly.nextDeadlineUs === Infinity && this.pathMtu.nextDeadlineUs === Infinity;
+  }
+
   /** Gives up datagrams that never became whole, and forgets old path MTUs. */
   poll(nowUs: number): void {
     const state = this.state;
