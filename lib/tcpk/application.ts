@@ -44,12 +44,15 @@ export const PRIVILEGED_PORTS = 1024;
 
 /** Bindings of one application, and its flows, at most. */
 const MAX_BINDINGS = 4096;
-/** Records that one application may have handled before others get their turn. */
+/**
+ * What one application may have done before all others have had their turn: records, and bytes of payload. Small
+ * packets cost the device and the peer as much as large ones, and what the peer answers must be read as fast as it comes.
+ */
 const BUDGET = 256;
-/** Bytes of payload, likewise. */
 const BUDGET_BYTES = 2 << 20;
-/** What a dropped record costs more than a good one: who sends nonsense, waits. */
+/** What a dropped record costs more than a good one (who sends nonsense, waits), and what a call costs. */
 const VIOLATION_COST = 8;
+const CALL_COST = 4;
 /** A call does not wait; so many dropped records before one are not an accident any more. */
 const MOST_VIOLATIONS = 1024;
 /** A part of the receive ring (size >> this) is kept for what must not be lost: events, news of path MTUs. */
@@ -94,7 +97,7 @@ export interface SocketCalls {
 export interface ApplicationPort {
   /** Wakes the application. */
   ring(): void;
-  /** Calls `Tcpk.serve(app)` again when others had their turn. */
+  /** Calls `Tcpk.resume(app)` when others had their turn. */
   again(): void;
   /** The application has been thrown out, or has gone; its window is free to be unmapped. */
   release(reason: string): void;
@@ -330,8 +333,6 @@ export class Application {
     const tx = ip.tx;
     const reader = this.#tx;
     const words = this.window.words;
-    const startBytes = this.counters.OutOctets;
-    let budget = unbounded ? Infinity : BUDGET;
     let room = true;
     this.stalled = false;
     this.more = false;
@@ -341,7 +342,7 @@ export class Application {
     Atomics.store(words, STACK_SLEEPS, 0);
     if (!this.touched) tcpk.touch(this);
     for (;;) {
-      if (budget <= 0 || this.counters.OutOctets - startBytes >= BUDGET_BYTES && !unbounded) {
+      if (this.exhausted && !unbounded) {
         this.more = true;
         return;
       }
@@ -374,10 +375,10 @@ export class Application {
         default:
           fault = VIOLATION_RECORD;
       }
-      budget--;
+      this.#budget--;
       if (fault !== 0) {
         this.violate(fault);
-        budget -= VIOLATION_COST;
+        this.#budget -= VIOLATION_COST;
         if (this.#violated > MOST_VIOLATIONS) {
           tcpk.expel(this, 'it sent nothing but what it must not');
           return;
@@ -385,6 +386,17 @@ export class Application {
       }
     }
     if (reader.broken || this.#rx.broken) tcpk.expel(this, 'the ring was damaged');
+  }
+
+  /** It has had its share, until `refill()`. */
+  get exhausted(): boolean {
+    return this.#budget <= 0 || this.counters.OutOctets >= this.#octetsLimit;
+  }
+
+  /** All others have had their turn. */
+  refill(): void {
+    this.#budget = BUDGET;
+    this.#octetsLimit = this.counters.OutOctets + BUDGET_BYTES;
   }
 
   /** The stack is awake anyway: it need not be rung for. */
@@ -419,6 +431,11 @@ export class Application {
   #open(w: number): number {
     const words = this.window.words;
     const handle = words[w + FROM_APP_HANDLE]!;
+    if (handle >= this.#maxFlows && this.#used >= this.#maxFlows && handle < 2 * this.#maxFlows && !this.#refused.has(handle)) {
+      // One too many, of an application that counts its flows from 0 on.
+      this.#refuse(handle, EMFILE, words[w + OPEN_PORTS]!);
+      return 0;
+    }
     const flow = this.#newFlow(handle);
     if (flow === null) return VIOLATION_OPEN;
     const ip = flow.ip;
@@ -460,6 +477,11 @@ export class Application {
     if (flow !== null) this.dropFlow(flow);
     else this.#refused.delete(handle);
     return 0;
+  }
+
+  /** Handles that are taken. */
+  get #used(): number {
+    return this.flowCount + this.#refused.size;
   }
 
   /** A flow object for a handle that is free and possible, or null. */
@@ -515,6 +537,7 @@ export class Application {
     this.counters.Calls++;
     if (this.gone || count < 1 || count > CALL_WORDS) return -EINVAL;
     this.tcpk.turn.enter();
+    this.#budget -= CALL_COST;
     this.drain(true);
     const result = this.gone ? -EBADF : this.#execute(words, count);
     this.tcpk.wake(this);
@@ -628,7 +651,7 @@ export class Application {
       binding = this.bindings.get(words[2]!) ?? null;
       if (binding === null) return -EBADF;
     }
-    if (this.flowCount >= this.#maxFlows) return -EMFILE;
+    if (this.#used >= this.#maxFlows) return -EMFILE;
     const flow = this.#newFlow(handle);
     if (flow === null) return -EINVAL;
     const ip = flow.ip;

@@ -16,6 +16,9 @@ import { tcpConfig } from '../tcp/config.ts';
 import type { TcpOptions } from '../tcp/config.ts';
 import { Deadlines } from './deadlines.ts';
 
+/** TCPK counts flows in TIME-WAIT as well (65536 for an application, if not told otherwise): half of them are for open connections. */
+const MAX_TIME_WAIT = 32_768;
+
 export interface TcpuTcpOptions extends Omit<TcpHostOptions, 'timers' | 'config'> {
   tcp?: TcpOptions;
   /** Most bytes of a send buffer, and of a receive buffer, that the channel can hold. */
@@ -26,7 +29,7 @@ export interface TcpuTcpOptions extends Omit<TcpHostOptions, 'timers' | 'config'
 /** Throws RangeError on a bad TCP option. */
 export function createTcpuTcp(options: TcpuTcpOptions): TcpHost {
   const asked = options.tcp ?? {};
-  const config = tcpConfig({ ...asked, delayedAckMs: asked.delayedAckMs ?? 0 });
+  const config = tcpConfig({ ...asked, delayedAckMs: asked.delayedAckMs ?? 0, maxTimeWait: asked.maxTimeWait ?? MAX_TIME_WAIT });
   config.sndbufMax = Math.min(config.sndbufMax, options.sndbufMost);
   config.sndbufInitial = Math.min(config.sndbufInitial, config.sndbufMax);
   config.rcvbufMax = Math.min(config.rcvbufMax, options.rcvbufMost);

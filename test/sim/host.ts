@@ -229,5 +229,6 @@ export class Host {
 /** A stack, and on it an application when `side` is given. */
 export function createHost(name: string, options: StackOptions, side: TcpuSide | null): Host {
   const windowBytes = side === null ? 0 : windowLength({ ...DEFAULT_WINDOW, ...side.window });
-  return new Host(name, createStack(side === null ? options : { ...options, applications: { shared: false, windowBytes } }), side);
+  const given = typeof options.applications === 'object' ? options.applications : {};
+  return new Host(name, createStack(side === null ? options : { ...options, applications: { shared: false, windowBytes, ...given } }), side);
 }

@@ -133,16 +133,28 @@ export interface Flow {
 export function pump(from: BsdSocket, to: BsdSocket, bytes = Infinity, finish: (socket: BsdSocket) => void = () => undefined): Flow {
   const flow: Flow = { sent: 0, received: 0, ended: false };
   const scratch = new Uint8Array(1 << 16);
+  // A call of the socket's may end a turn, and so call `onready`: who called goes on himself.
+  let writing = false;
+  let reading = false;
   const write = (): void => {
+    if (writing) return;
+    writing = true;
     while (flow.sent < bytes) {
       const at = flow.sent & 0x7fff;
       const taken = from.send(noise, at, Math.min(bytes - flow.sent, 0x8000 - at));
-      if (taken <= 0) return;
+      if (taken <= 0) break;
       flow.sent += taken;
       if (flow.sent === bytes) finish(from);
     }
+    writing = false;
   };
   const read = (): void => {
+    if (reading) return;
+    reading = true;
+    readAll();
+    reading = false;
+  };
+  const readAll = (): void => {
     for (;;) {
       const taken = to.recv(scratch, 0, scratch.length);
       if (taken === 0) flow.ended = true;

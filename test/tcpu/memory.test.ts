@@ -6,7 +6,7 @@
 
 import t from 'tap';
 import { MIN_RING, TX_WAITS } from '../../lib/channel/window.ts';
-import { EAGAIN } from '../../lib/errno.ts';
+import { EAGAIN, EINPROGRESS } from '../../lib/errno.ts';
 import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
 import { AF_INET, POLLOUT } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
@@ -290,5 +290,33 @@ t.test('an application that goes leaves no window behind', async (t) => {
   t.equal(stack.tcpk!.table.flows + stack.tcpk!.table.bound, 0);
   t.equal(stack.windows!.freeBytes, stack.windows!.end - stack.windows!.start, 'the window is free again');
   t.equal(stack.memory.freeBlocks, stack.memory.blockCount);
+  pair.close();
+});
+
+t.test('more connections than TCPK allows: those beyond are refused, and that is no violation', async (t) => {
+  const pair = new Pair({ a: { applications: { maxFlows: 50 } }, b: { applications: { maxFlows: 60 } }, both: { tcp: { timeWaitMs: 100 } }, tcpu: true });
+  const listener = open(pair.b);
+  listener.bind('', 80);
+  listener.listen(200);
+  const connect = (host: typeof pair.a, count: number, address: string): [BsdSocket[], number] => {
+    const sockets = Array.from({ length: count }, () => open(host));
+    return [sockets, sockets.filter((socket) => socket.connect(address, 80) !== -EINPROGRESS).length];
+  };
+  const [clients, failed] = connect(pair.a, 70, B4);
+  t.equal(failed, 20, 'connect() says so');
+  pair.for(1e6);
+  t.equal(pair.b.application!.flowCount, 50);
+  // From the stack's own TCP, which has no such limit.
+  const others = Array.from({ length: 30 }, () => pair.a.stack.socket(AF_INET) as BsdSocket);
+  for (const other of others) other.connect(B4, 80);
+  pair.for(500_000);
+  t.equal(pair.b.application!.flowCount, 60);
+  t.equal(pair.a.violations() + pair.b.violations(), '');
+  for (const one of [...clients, ...others]) one.abort();
+  listener.close();
+  pair.for(5e6);
+  // All are free again.
+  t.equal(pair.b.application!.flowCount, 0);
+  t.equal(leftOver(pair), '');
   pair.close();
 });
