@@ -3,7 +3,8 @@
  * README.md are those of `--help`, links lead somewhere, examples type-check, and run where they can.
  */
 
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -11,8 +12,10 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import t from 'tap';
 import type { Test } from 'tap';
+import { DEFAULT_WINDOW } from '../lib/channel/window.ts';
 import { createProgram } from '../lib/cli/main.ts';
 import { DEFAULT_ADDRESSES, DEFAULT_HOST_ADDRESSES, DEFAULT_TUN } from '../lib/cli/options.ts';
+import { createMemoryPair, createStack } from '../lib/index.ts';
 import { services } from '../lib/services/index.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -195,13 +198,35 @@ t.test('code in README', { timeout: 100_000 }, async (t) => {
   const tsc = run(join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', directory);
   t.equal(tsc.stdout + tsc.stderr, '');
   t.equal(tsc.status, 0, 'they type-check');
+  // The running stack that some attach to, at its default path, with an echo service.
+  const [link] = createMemoryPair();
+  const stack = createStack({ link, addresses: DEFAULT_ADDRESSES, applications: true });
+  const control = stack.listen({ path: join(directory, 'tcpu.sock') });
+  t.teardown(async () => {
+    control.close();
+    await stack.close();
+  });
+  stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
   for (const [i, text] of examples.entries()) {
     // A TUN device takes rights; examples with one are tested in examples.test.ts.
     if (text.includes('openTun')) continue;
-    const { status, stderr } = run('--import=tsx', join(directory, 'run', `${i}.ts`));
-    t.equal(stderr, '', `example ${i} complains of nothing`);
+    const child = spawn('env', [
+      '-u', 'NODE_OPTIONS', '-u', 'TCPU_SOCKET', `XDG_RUNTIME_DIR=${directory}`, process.execPath, '--import=tsx', join(directory, 'run', `${i}.ts`),
+    ], { cwd: ROOT, timeout: 30_000 });
+    const output = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) child[name].setEncoding('utf8').on('data', (piece: string) => (output[name] += piece));
+    const [status] = await once(child, 'close') as [number | null];
+    t.equal(output.stderr, '', `example ${i} complains of nothing`);
     t.equal(status, 0, `example ${i} runs and ends`);
+    if (text.includes('console.log(String(')) t.match(output.stdout, /^hello$/m, `example ${i} says hello`);
   }
+  t.equal(stack.tcpk!.counters.Attached, 2, 'two of them have attached');
+});
+
+t.test('sizes that README speaks of', async (t) => {
+  const readme = read('README.md');
+  t.match(readme, `by default ${(DEFAULT_WINDOW.memory >> 1) / (1 << 20)} MiB`);
+  t.match(readme, `by default ${(DEFAULT_WINDOW.rxRing >> 2) * 3 / (1 << 20)} MiB`);
 });
 
 t.test('what the container is built from', async (t) => {
@@ -216,8 +241,9 @@ t.test('what the container is built from', async (t) => {
   const program = createProgram();
   const command = /^CMD (\[.*\])$/m.exec(dockerfile)![1]!;
   checkCommand(t, program, JSON.parse(command) as string[], `CMD ${command}`);
-  const [, words] = /^ {4}command: \[(up.*)\]$/m.exec(read('docker/compose.yaml'))!;
-  checkCommand(t, program, words!.split(', '), `command: ${words}`);
+  const compose = [...read('docker/compose.yaml').matchAll(/^ {4}command: \[((?:up|serve).*)\]$/gm)].map((match) => match[1]!);
+  t.equal(compose.length, 2);
+  for (const words of compose) checkCommand(t, program, words.split(', '), `command: ${words}`);
   const { dependencies } = JSON.parse(read('package.json')) as { dependencies: object };
   for (const name of Object.keys(dependencies)) if (name !== 'node-gyp') t.match(read('docker/README.md'), `\`${name}\``);
 });

@@ -1,4 +1,4 @@
-/** `tcpu build-native`: builds the addon that TUN devices need, for a package that was installed from a registry. */
+/** `tcpu build-native`: builds the addon that TUN devices and attaching need, for a package that was installed from a registry. */
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -11,11 +11,11 @@ const SCRIPTS = ['../../scripts/build-native.mjs', '../../../scripts/build-nativ
 
 export function addBuildNative(program: Command): void {
   program.command('build-native')
-    .description('build the native addon that TUN devices need (C compiler, make, python3)')
+    .description('build the native addon that TUN devices and attaching to a stack need (C compiler, make, python3)')
     .option('--force', 'build it though it is there and loads')
     .addHelpText('after', `
 npm does not do this when it installs the package: run it once after \`npm install tcpu\`. Without the addon
-everything but TUN devices works.`)
+all else works: stacks over other links, and TCP over UDP.`)
     .action((options: { force?: boolean }) => {
       const script = SCRIPTS.map((path) => fileURLToPath(new URL(path, import.meta.url))).find(existsSync);
       if (script === undefined) {

@@ -112,7 +112,7 @@ export function loadNative(): NativeAddon {
   if (process.platform !== 'linux') throw new NativeError('TUN devices are for Linux only; use a memory link here');
   const file = find();
   if (file === null) {
-    throw new NativeError('the native addon for TUN devices is not built; run `npx tcpu build-native`, or `npm run build:native`'
+    throw new NativeError('the native addon (TUN devices, attaching) is not built; run `npx tcpu build-native`, or `npm run build:native`'
       + ` in ${packageRoot()} (needs a C compiler, make and python3)`);
   }
   try {
