@@ -124,6 +124,9 @@ export class Application {
   flowCount = 0;
   /** Handles of flows that were refused, until the application has given them up: it may not have heard yet. */
   readonly #refused = new Set<number>();
+  #budget = BUDGET;
+  /** `counters.OutOctets` may reach this. */
+  #octetsLimit = BUDGET_BYTES;
   #nextBinding = 0;
   /** Events that found no room in the ring: socket → bits, value. */
   readonly #late = new Map<number, { events: number; value: number }>();
@@ -139,6 +142,8 @@ export class Application {
   /** The link took no more, or the budget ended, while records were left. */
   stalled = false;
   more = false;
+  /** It is to be resumed when others had their turn. */
+  waitsTurn = false;
   /** In Tcpk's list of those that it looks at in every turn; turns since it last wanted something sent. */
   awake = false;
   idleTurns = 0;

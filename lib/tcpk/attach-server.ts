@@ -209,6 +209,12 @@ class Connection {
 
   #readable(): void {
     for (let i = 0; i < MESSAGES && !this.#closed; i++) {
+      // Who calls without end waits, too. The descriptor stays readable.
+      if (this.#app?.exhausted === true) {
+        this.#app.more = true;
+        this.#options.tcpk.serve(this.#app);
+        return;
+      }
       const length = this.#native.unixReceive(this.#fd, this.#message, null);
       if (length === -EAGAIN) return;
       if (length <= 0) {
@@ -298,7 +304,7 @@ class Connection {
         native.eventfdWrite(bell);
       },
       again: () => {
-        setImmediate(() => tcpk.serve(app));
+        setImmediate(() => tcpk.resume(app));
       },
       release: (reason) => this.#release(window, reason),
     });

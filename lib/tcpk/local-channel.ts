@@ -52,7 +52,7 @@ export class LocalChannel implements Channel {
     this.window = new Window(space.buffer, base, options.sizes);
     this.window.clear();
     this.#toApp = new LinkAlarm(clock, () => this.#user?.bell());
-    this.#toStack = new LinkAlarm(clock, () => tcpk.serve(this.application));
+    this.#toStack = new LinkAlarm(clock, () => tcpk.resume(this.application));
     this.application = tcpk.attach(this.window, options.credentials, options.name, options.privileged, {
       ring: () => this.#toApp.set(clock.nowUs()),
       again: () => this.#toStack.set(clock.nowUs()),

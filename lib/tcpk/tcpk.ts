@@ -313,6 +313,19 @@ export class Tcpk implements TcpPortTable {
     this.turn.leave();
   }
 
+  /** All others have had their turn since this application's share was used up, or since it was found to want more. */
+  resume(app: Application): void {
+    app.waitsTurn = false;
+    app.refill();
+    this.serve(app);
+  }
+
+  #comeBack(app: Application): void {
+    if (app.waitsTurn) return;
+    app.waitsTurn = true;
+    app.port.again();
+  }
+
   /** From now on the application is looked at in every turn, for a while. */
   wake(app: Application): void {
     app.idleTurns = 0;
@@ -357,7 +370,7 @@ export class Tcpk implements TcpPortTable {
     let left = 0;
     for (let i = 0; i < awake.length; i++) {
       const app = awake[i]!;
-      if (!app.gone && !app.stalled && (app.more || app.sleep())) app.port.again();
+      if (!app.gone && !app.stalled && (app.more || app.sleep())) this.#comeBack(app);
       if (!app.gone && app.idleTurns <= IDLE_TURNS) awake[left++] = app;
       else app.awake = false;
     }
