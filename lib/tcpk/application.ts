@@ -48,7 +48,7 @@ const MAX_BINDINGS = 4096;
  * What one application may have done before all others have had their turn: records, and bytes of payload. Small
  * packets cost the device and the peer as much as large ones, and what the peer answers must be read as fast as it comes.
  */
-const BUDGET = 256;
+const BUDGET = 64;
 const BUDGET_BYTES = 2 << 20;
 /** What a dropped record costs more than a good one (who sends nonsense, waits), and what a call costs. */
 const VIOLATION_COST = 8;
