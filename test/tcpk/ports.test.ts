@@ -136,7 +136,7 @@ t.test('SO_REUSEPORT: connections are spread over all who listen', async (t) => 
       const srcPort = 20_000 + i;
       world.receive({ srcPort, dstPort: 8000, seq: 100, flags: SYN, window: 1000 });
       const answers = world.out();
-      if (answers.length !== 1 || answers[0]!.flags !== 0x12) throw new Error(`connection ${i}: ${answers.length} answers, ${answers[0]?.flags}`);
+      if (answers.length !== 1 || answers[0]!.flags !== 0x12) throw new Error(`connection ${i}: ${answers.map((o) => o.flags).join()}`);
       // The SYN again finds the same one.
       world.receive({ srcPort, dstPort: 8000, seq: 101, ack: answers[0]!.seq + 1, flags: 0x10 });
     }

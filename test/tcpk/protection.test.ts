@@ -59,45 +59,60 @@ const tries: Try[] = [
   ['the neighbour\'s port on its own flow', VIOLATION_PORT, (h) => h.segment({ ...own, handle: 0, srcPort: NEIGHBOUR })],
   ['another remote port on a connected flow', VIOLATION_PORT, (h) => h.segment({ ...own, handle: 0, dstPort: 8001 })],
   ['ports the wrong way round', VIOLATION_PORT, (h) => h.segment({ handle: 0, srcPort: 8000, dstPort: OWN })],
-  ...[2, -1, 65_536, 0x7fffffff, -0x80000000].map((handle): Try => [`handle ${handle}`, VIOLATION_FLOW, (h) => h.segment({ ...own, handle })]),
+  ...[2, -1, 65_536, 0x7fffffff, -0x80000000].map((handle): Try => [`handle ${handle}`, VIOLATION_FLOW,
+    (h) => h.segment({ ...own, handle })]),
   ...[0, 4, 16, 19, 21, 64, -20, 0x7fffffff, -0x80000000].map((headerLength): Try => [`a header of ${headerLength} bytes`, VIOLATION_LENGTH,
     (h) => h.segment({ ...own, handle: 0, headerLength })]),
   ['a header longer than its data offset', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, headerLength: 32 })],
-  ['a header shorter than its data offset', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, headerLength: 20, offset: 24 })],
+  ['a header shorter than its data offset', VIOLATION_LENGTH,
+    (h) => h.segment({ ...own, handle: 0, headerLength: 20, offset: 24 })],
   ['no data offset', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, headerLength: 20, offset: 0 })],
 
   ['data in the control words', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [[0, 100]] })],
   ['data in the receive ring', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.rxRing, 100]] })],
   ['data in the transmit ring', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.txRing, 100]] })],
   ['data in the call area', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.call, 100]] })],
-  ['data that begins before its memory', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.memory - 1, 100]] })],
-  ['data that ends behind the window', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.length - 99, 100]] })],
+  ['data that begins before its memory', VIOLATION_MEMORY,
+    (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.memory - 1, 100]] })],
+  ['data that ends behind the window', VIOLATION_MEMORY,
+    (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.length - 99, 100]] })],
   ['data behind the window', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [[h.window.length, 1]] })],
   ['data in the neighbour\'s window', VIOLATION_MEMORY, (h, { neighbour }) => {
     h.segment({ ...own, handle: 0, pieces: [[neighbour.window.base - h.window.base + neighbour.window.memory, 100]] });
   }],
-  ['data in the stack\'s memory', VIOLATION_MEMORY, (h, { stack }) => h.segment({ ...own, handle: 0, pieces: [[stack.memory.blockBase - h.window.base, 100]] })],
+  ['data in the stack\'s memory', VIOLATION_MEMORY,
+    (h, { stack }) => h.segment({ ...own, handle: 0, pieces: [[stack.memory.blockBase - h.window.base, 100]] })],
   ...[-1, -0x80000000, 0x7fffffff, 0x40000000].map((offset): Try => [`data at ${offset}`, VIOLATION_MEMORY,
     (h) => h.segment({ ...own, handle: 0, pieces: [[offset, 100]] })]),
   ...[0, -1, -0x80000000, 0x7fffffff].map((length): Try => [`${length} bytes of data`, VIOLATION_MEMORY,
     (h) => h.segment({ ...own, handle: 0, pieces: [data(h, length)] })]),
-  ['data whose end wraps', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 0x7fffffff - h.window.memory + 1)] })],
+  ['data whose end wraps', VIOLATION_MEMORY,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 0x7fffffff - h.window.memory + 1)] })],
   ['a bad piece behind a good one', VIOLATION_MEMORY, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 100), [8, 100]] })],
 
-  ['more pieces than there can be', VIOLATION_RECORD, (h) => h.segment({ ...own, handle: 0, pieces: Array.from({ length: 12 }, () => data(h, 10)) })],
-  ['more pieces than the record holds', VIOLATION_RECORD, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 10)], count: 11 })],
-  ...[-1, 12, 0x7fffffff, -0x80000000].map((count): Try => [`${count} pieces`, VIOLATION_RECORD, (h) => h.segment({ ...own, handle: 0, count })]),
+  ['more pieces than there can be', VIOLATION_RECORD,
+    (h) => h.segment({ ...own, handle: 0, pieces: Array.from({ length: 12 }, () => data(h, 10)) })],
+  ['more pieces than the record holds', VIOLATION_RECORD,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 10)], count: 11 })],
+  ...[-1, 12, 0x7fffffff, -0x80000000].map((count): Try => [`${count} pieces`, VIOLATION_RECORD,
+    (h) => h.segment({ ...own, handle: 0, count })]),
   ['a byte more than the MTU', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 1461)] })],
-  ['a byte more with options', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, options: [1, 1, 1, 0], pieces: [data(h, 1457)] })],
+  ['a byte more with options', VIOLATION_LENGTH,
+    (h) => h.segment({ ...own, handle: 0, options: [1, 1, 1, 0], pieces: [data(h, 1457)] })],
   ['a byte more with IPv6', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 1, pieces: [data(h, 1441)] })],
-  ['pieces that are too much together', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 800), data(h, 800)] })],
+  ['pieces that are too much together', VIOLATION_LENGTH,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 800), data(h, 800)] })],
   ['64 KiB', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 65_536)] })],
-  ['eleven times 64 KiB', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: Array.from({ length: 11 }, () => data(h, 65_535)) })],
+  ['eleven times 64 KiB', VIOLATION_LENGTH,
+    (h) => h.segment({ ...own, handle: 0, pieces: Array.from({ length: 11 }, () => data(h, 65_535)) })],
   ['all of its memory', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, h.window.sizes.memory)] })],
-  ['segmentation where the link does none', VIOLATION_GSO, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)], gsoType: 1, gsoSize: 1000 })],
+  ['segmentation where the link does none', VIOLATION_GSO,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)], gsoType: 1, gsoSize: 1000 })],
 
-  ...[5, 6, 255, -1, 0x7fffffff, -0x80000000].map((type): Try => [`a record of type ${type}`, VIOLATION_RECORD, (h) => h.record(type, 64)]),
-  ...[8, 16, 56].map((length): Try => [`a segment record of ${length} bytes`, VIOLATION_RECORD, (h) => h.record(FROM_APP_SEGMENT, length)]),
+  ...[5, 6, 255, -1, 0x7fffffff, -0x80000000].map((type): Try => [`a record of type ${type}`, VIOLATION_RECORD,
+    (h) => h.record(type, 64)]),
+  ...[8, 16, 56].map((length): Try => [`a segment record of ${length} bytes`, VIOLATION_RECORD,
+    (h) => h.record(FROM_APP_SEGMENT, length)]),
   ['a segment record whose header does not fit', VIOLATION_RECORD, (h) => h.segment({ ...own, handle: 0, length: 88 })],
   ['a send-to record that is too short', VIOLATION_RECORD, (h) => h.record(FROM_APP_SENDTO, 120)],
   ['an open record that is too short', VIOLATION_RECORD, (h) => h.record(FROM_APP_OPEN, 40)],
@@ -117,9 +132,11 @@ const tries: Try[] = [
   ['to everybody on the link', VIOLATION_ADDRESS, (h) => h.sendTo(OURS4, '10.0.0.255', own)],
   ['to a group', VIOLATION_ADDRESS, (h) => h.sendTo(OURS6, 'ff02::1', own)],
   ['from the neighbour\'s port', VIOLATION_PORT, (h) => h.sendTo(OURS4, PEER4, { srcPort: NEIGHBOUR, dstPort: 9999 })],
-  ['RST on the neighbour\'s connection', VIOLATION_PORT, (h) => h.sendTo(OURS4, PEER4, { srcPort: NEIGHBOUR, dstPort: 5000, flags: RST })],
+  ['RST on the neighbour\'s connection', VIOLATION_PORT,
+    (h) => h.sendTo(OURS4, PEER4, { srcPort: NEIGHBOUR, dstPort: 5000, flags: RST })],
   ['from the kernel-style TCP\'s port', VIOLATION_PORT, (h) => h.sendTo(OURS4, PEER4, { srcPort: KERNEL, dstPort: 9999 })],
-  ['RST on a kernel-style connection', VIOLATION_PORT, (h) => h.sendTo(OURS4, PEER4, { srcPort: KERNEL, dstPort: 6000, flags: RST })],
+  ['RST on a kernel-style connection', VIOLATION_PORT,
+    (h) => h.sendTo(OURS4, PEER4, { srcPort: KERNEL, dstPort: 6000, flags: RST })],
   ['from a port of nobody', VIOLATION_PORT, (h) => h.sendTo(OURS4, PEER4, { srcPort: 7001, dstPort: 9999 })],
   ['send-to with a lying header length', VIOLATION_LENGTH, (h) => h.sendTo(OURS4, PEER4, { ...own, headerLength: 60 })],
   ['send-to with an odd header length', VIOLATION_LENGTH, (h) => h.sendTo(OURS4, PEER4, { ...own, headerLength: 22 })],
@@ -143,8 +160,10 @@ const tries: Try[] = [
 ];
 
 const offloadTries: Try[] = [
-  ['the other version\'s segmentation', VIOLATION_GSO, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)], gsoType: 4, gsoSize: 1000 })],
-  ['the other version\'s segmentation, IPv6', VIOLATION_GSO, (h) => h.segment({ ...own, handle: 1, pieces: [data(h, 3000)], gsoType: 1, gsoSize: 1000 })],
+  ['the other version\'s segmentation', VIOLATION_GSO,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)], gsoType: 4, gsoSize: 1000 })],
+  ['the other version\'s segmentation, IPv6', VIOLATION_GSO,
+    (h) => h.segment({ ...own, handle: 1, pieces: [data(h, 3000)], gsoType: 1, gsoSize: 1000 })],
   ...[2, 3, 5, 0x81, -1, 0x7fffffff].map((gsoType): Try => [`segmentation of type ${gsoType}`, VIOLATION_GSO,
     (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)], gsoType, gsoSize: 1000 })]),
   ...[0, -1, -0x80000000, 3000, 3001, 65_536, 0x7fffffff].map((gsoSize): Try => [`parts of ${gsoSize}`, VIOLATION_GSO,
@@ -152,9 +171,12 @@ const offloadTries: Try[] = [
   ['segmentation of nothing', VIOLATION_GSO, (h) => h.segment({ ...own, handle: 0, gsoType: 1, gsoSize: 1 })],
   ['parts so small that one record becomes thousands of packets', VIOLATION_GSO,
     (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 60_000)], gsoType: 1, gsoSize: 1 })],
-  ['parts larger than the MTU', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)], gsoType: 1, gsoSize: 1461 })],
-  ['more than an IP packet', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 65_500)], gsoType: 1, gsoSize: 1000 })],
-  ['64 KiB to be cut', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 65_536)], gsoType: 1, gsoSize: 1000 })],
+  ['parts larger than the MTU', VIOLATION_LENGTH,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)], gsoType: 1, gsoSize: 1461 })],
+  ['more than an IP packet', VIOLATION_LENGTH,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 65_500)], gsoType: 1, gsoSize: 1000 })],
+  ['64 KiB to be cut', VIOLATION_LENGTH,
+    (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 65_536)], gsoType: 1, gsoSize: 1000 })],
   ['a large segment that is not to be cut', VIOLATION_LENGTH, (h) => h.segment({ ...own, handle: 0, pieces: [data(h, 3000)] })],
 ];
 
@@ -181,10 +203,13 @@ for (const [features, list] of [[0, tries], [LINK_TSO4 | LINK_TSO6, offloadTries
       if (JSON.stringify(told) !== JSON.stringify([[reason, 1]])) wrong.push(`${name}: told ${JSON.stringify(told)}`);
       if (JSON.stringify(scene.told) !== JSON.stringify([['hostile', reason, 1]])) wrong.push(`${name}: onviolation`);
       // What is right goes out, as it is.
-      hostile.segment({ ...own, handle: 0, seq, ack: 77, flags: ACK | PSH, pieces: [[hostile.window.memory + 4096, 300], [hostile.window.memory + 4396, 400]] }).flush();
+      const pieces = [data(hostile, 300, 4096), data(hostile, 400, 4396)];
+      hostile.segment({ ...own, handle: 0, seq, ack: 77, flags: ACK | PSH, pieces }).flush();
       const [out, ...more] = scene.out();
-      if (out === undefined || more.length > 0 || out.source !== OURS4 || out.srcPort !== OWN || out.destination !== PEER4 || out.dstPort !== 8000
-        || out.seq !== seq || out.ack !== 77 || Buffer.compare(out.payload, good) !== 0) wrong.push(`${name}: then a good segment does not leave as it is`);
+      if (out === undefined || more.length > 0 || out.source !== OURS4 || out.srcPort !== OWN || out.destination !== PEER4
+        || out.dstPort !== 8000 || out.seq !== seq || out.ack !== 77 || Buffer.compare(out.payload, good) !== 0) {
+        wrong.push(`${name}: then a good segment does not leave as it is`);
+      }
       seq += 700;
     }
     t.same(wrong, [], `${list.length} tries`);
@@ -218,7 +243,8 @@ t.test('with its own flow and port it may do what it likes', (t) => {
   hostile.sendTo(OURS4, PEER4, own).flush();
   const out = scene.out();
   t.same(out.map((o) => [o.source, o.srcPort, o.destination, o.dstPort, o.payload.length]), [
-    [OURS4, OWN, PEER4, 8000, 1456], [OURS6, OWN, PEER6, 8000, 1100], [OURS4, OWN, PEER4, 1, 0], [OURS6, OWN, PEER6, 65_535, 0], [OURS4, OWN, PEER4, 8000, 0],
+    [OURS4, OWN, PEER4, 8000, 1456], [OURS6, OWN, PEER6, 8000, 1100], [OURS4, OWN, PEER4, 1, 0], [OURS6, OWN, PEER6, 65_535, 0],
+    [OURS4, OWN, PEER4, 8000, 0],
   ]);
   t.equal(hostile.app.counters.Violations, 0);
   // To itself, and to others on this stack, it goes through the loopback, with its address.
@@ -228,7 +254,8 @@ t.test('with its own flow and port it may do what it likes', (t) => {
   t.equal(more.length, 0);
   t.same([...segment!.subarray(0, 8)], [OWN >> 8, OWN & 255, 0, NEIGHBOUR, 0, 0, 0, 9]);
   // A flow may be closed, and the handle used again, also in one go.
-  hostile.close(0).close(0).close(77).open(0, OURS4, OWN, PEER4, 8001).segment({ handle: 0, srcPort: OWN, dstPort: 8001 }).close(0).flush();
+  hostile.close(0).close(0).close(77).open(0, OURS4, OWN, PEER4, 8001)
+    .segment({ handle: 0, srcPort: OWN, dstPort: 8001 }).close(0).flush();
   t.equal(hostile.app.counters.Violations, 0);
   t.equal(scene.out().length, 1);
   t.equal(hostile.app.flowCount, 1);
@@ -452,7 +479,8 @@ t.test('what changes in the window between the record and the link is the payloa
   t.equal(held.length, 20);
   for (const [i, packet] of held.entries()) {
     t.equal(packet.length, 1040);
-    t.same([...packet.subarray(12, 24)], [10, 0, 0, 1, 10, 0, 0, 2, OWN >> 8, OWN & 255, 8000 >> 8, 8000 & 255], 'addresses and ports are as checked');
+    const checked = [10, 0, 0, 1, 10, 0, 0, 2, OWN >> 8, OWN & 255, 8000 >> 8, 8000 & 255];
+    t.same([...packet.subarray(12, 24)], checked, 'addresses and ports are as checked');
     t.same([...packet.subarray(24, 28)], [0, 0, (1000 * i) >> 8, (1000 * i) & 255]);
     t.ok(packet.subarray(40).every((byte) => byte === 0xee), 'only the payload is the new one');
   }

@@ -1,4 +1,7 @@
-/** What one peer may send at once fits into the receive ring, however small that is, whatever the segments are like, and if nobody is awake. */
+/**
+ * What one peer may send at once fits into the receive ring, however small that is, whatever the segments are
+ * like, and when nobody is awake.
+ */
 
 import t from 'tap';
 import { MIN_RING } from '../../lib/channel/window.ts';
@@ -7,8 +10,12 @@ import { Pair, pump } from '../sim/pair.ts';
 
 const BYTES = 3_000_000;
 
+const kinds: [string, number, number][] = [
+  ['plain segments', 0, 1500], ['small segments', 0, 600], ['merged segments', LINK_CSUM | LINK_TSO4, 1500],
+];
+
 for (const rxRing of [MIN_RING, 256 << 10, 1 << 20]) {
-  for (const [name, features, mtu] of [['plain segments', 0, 1500], ['small segments', 0, 600], ['merged segments', LINK_CSUM | LINK_TSO4, 1500]] as const) {
+  for (const [name, features, mtu] of kinds) {
     for (const appWakesUs of [0, 20_000]) {
       t.test(`a ring of ${rxRing >> 10} KiB, ${name}, awake after ${appWakesUs / 1000} ms`, async (t) => {
         const pair = new Pair({ pair: { features, mtu, queuePackets: 8192 }, tcpu: { window: { rxRing }, appWakesUs } });

@@ -80,8 +80,8 @@ export interface Fields {
 export function tcpHeader(f: Fields): Uint8Array {
   const options = f.options ?? [];
   const length = f.offset ?? 20 + options.length;
-  return concat(u16(f.srcPort), u16(f.dstPort), u32((f.seq ?? 0) >>> 0), u32((f.ack ?? 0) >>> 0), [(length >> 2) << 4 & 0xff, f.flags ?? ACK],
-    u16(f.window ?? 0xffff), [0, 0, 0, 0], options);
+  return concat(u16(f.srcPort), u16(f.dstPort), u32((f.seq ?? 0) >>> 0), u32((f.ack ?? 0) >>> 0),
+    [(length >> 2) << 4 & 0xff, f.flags ?? ACK], u16(f.window ?? 0xffff), [0, 0, 0, 0], options);
 }
 
 export class World {
@@ -104,7 +104,8 @@ export class World {
     // Packets come out as they are: whatever a device would do to them is not done.
     Object.assign(this.link, { features: features ?? 0 });
     this.stack = createStack({
-      link: this.link, addresses: [`${OURS4}/24`, `${ALSO4}/24`, `${OURS6}/64`], clock: this.clock, random: new SeededRandom(1), memory: 8 << 20,
+      link: this.link, addresses: [`${OURS4}/24`, `${ALSO4}/24`, `${OURS6}/64`], clock: this.clock,
+      random: new SeededRandom(1), memory: 8 << 20,
       applications: { shared: false, windowBytes: 32 << 20 }, ...options,
     });
   }
@@ -116,8 +117,9 @@ export class World {
   attach(options: { privileged?: boolean; sizes?: Partial<WindowSizes>; name?: string } = {}): Hostile {
     const { stack, clock } = this;
     return new Hostile(this, new LocalChannel({
-      tcpk: this.tcpk, space: stack.windows!, clock, info: stack.channelInfo(0), sizes: { ...SIZES, ...options.sizes }, name: options.name ?? 'hostile',
-      credentials: { pid: 1, uid: 1000, gid: 1000 }, privileged: options.privileged ?? true, refs: { ref: () => undefined, unref: () => undefined },
+      tcpk: this.tcpk, space: stack.windows!, clock, info: stack.channelInfo(0), sizes: { ...SIZES, ...options.sizes },
+      name: options.name ?? 'hostile', credentials: { pid: 1, uid: 1000, gid: 1000 }, privileged: options.privileged ?? true,
+      refs: { ref: () => undefined, unref: () => undefined },
       onreport: () => undefined,
     }));
   }
@@ -152,7 +154,8 @@ export class World {
     const destination = fields.destination ?? (source.includes(':') ? OURS6 : OURS4);
     const bare = concat(tcpHeader(fields), fields.payload ?? []);
     const segment = withChecksum(bare, 16, pseudoHeader(source, destination, 6, bare.length));
-    this.link.receive(source.includes(':') ? ipv6(segment, { source, destination, nextHeader: 6 }) : ipv4(segment, { source, destination, protocol: 6 }));
+    const addresses = { source, destination };
+    this.link.receive(source.includes(':') ? ipv6(segment, { ...addresses, nextHeader: 6 }) : ipv4(segment, { ...addresses, protocol: 6 }));
   }
 
   close(): void {
@@ -273,7 +276,8 @@ export class Hostile implements ChannelUser {
     const pieces = s.pieces ?? [];
     const header = tcpHeader(s);
     this.record(FROM_APP_SEGMENT, s.length ?? (TX_PIECE + 2 * pieces.length) * 4, {
-      [FROM_APP_HANDLE]: s.handle, [TX_IP]: (s.tos ?? 0) | ((s.ttl ?? 64) << 8), [TX_GSO_TYPE]: s.gsoType ?? 0, [TX_GSO_SIZE]: s.gsoSize ?? 0,
+      [FROM_APP_HANDLE]: s.handle, [TX_IP]: (s.tos ?? 0) | ((s.ttl ?? 64) << 8), [TX_GSO_TYPE]: s.gsoType ?? 0,
+      [TX_GSO_SIZE]: s.gsoSize ?? 0,
       [TX_HEADER_LENGTH]: s.headerLength ?? header.length, [TX_PIECE_COUNT]: s.count ?? pieces.length, ...this.#header(header),
       ...Object.fromEntries(pieces.flatMap(([offset, length], i) => [[TX_PIECE + 2 * i, offset], [TX_PIECE + 2 * i + 1, length]])),
     });
@@ -285,15 +289,16 @@ export class Hostile implements ChannelUser {
     const r = words(remote);
     const header = tcpHeader(f);
     this.record(FROM_APP_SENDTO, f.length ?? SENDTO_LENGTH, {
-      [FROM_APP_HANDLE]: -1, [TX_IP]: 64 << 8, [TX_GSO_TYPE]: 0, [TX_GSO_SIZE]: 0, [TX_HEADER_LENGTH]: f.headerLength ?? header.length, [TX_PIECE_COUNT]: 0,
-      ...this.#header(header), ...address(SENDTO_LOCAL, l), ...address(SENDTO_REMOTE, r),
+      [FROM_APP_HANDLE]: -1, [TX_IP]: 64 << 8, [TX_GSO_TYPE]: 0, [TX_GSO_SIZE]: 0, 
+      [TX_HEADER_LENGTH]: f.headerLength ?? header.length, [TX_PIECE_COUNT]: 0, ...this.#header(header), ...address(SENDTO_LOCAL, l), ...address(SENDTO_REMOTE, r),
     });
     return this;
   }
 
   open(handle: number, local: string, localPort: number, remote: string, remotePort: number): this {
     this.record(FROM_APP_OPEN, OPEN_LENGTH, {
-      [FROM_APP_HANDLE]: handle, ...address(OPEN_LOCAL, words(local)), ...address(OPEN_REMOTE, words(remote)), [OPEN_PORTS]: (localPort << 16) | remotePort,
+      [FROM_APP_HANDLE]: handle, ...address(OPEN_LOCAL, words(local)), ...address(OPEN_REMOTE, words(remote)),
+      [OPEN_PORTS]: (localPort << 16) | remotePort,
     });
     return this;
   }
@@ -315,7 +320,9 @@ export class Hostile implements ChannelUser {
   take(): Told[] {
     const told: Told[] = [];
     const { words: all } = this.window;
-    for (let w = this.rx.next(); w >= 0; w = this.rx.next()) told.push({ type: all[w + RECORD_TYPE]!, words: [...all.subarray(w, w + (all[w + RECORD_LENGTH]! >> 2))] });
+    for (let w = this.rx.next(); w >= 0; w = this.rx.next()) {
+      told.push({ type: all[w + RECORD_TYPE]!, words: [...all.subarray(w, w + (all[w + RECORD_LENGTH]! >> 2))] });
+    }
     this.rx.release();
     return told;
   }
@@ -328,7 +335,8 @@ export class Hostile implements ChannelUser {
 
   /** Reasons and counts of the violations that it was told. */
   violations(): [number, number][] {
-    return this.take().filter((one) => one.type === TO_APP_VIOLATION).map(({ words: w }) => [w[VIOLATION_REASON]!, w[VIOLATION_COUNT]!]);
+    return this.take().filter((one) => one.type === TO_APP_VIOLATION)
+      .map(({ words: w }) => [w[VIOLATION_REASON]!, w[VIOLATION_COUNT]!]);
   }
 
   /** Writes into its own packet memory; returns the offset from the window's start. */
