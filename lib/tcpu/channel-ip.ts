@@ -125,7 +125,8 @@ export class ChannelIp implements IpLayer {
     const headerLength = pieces[piece + 1]!;
     const connected = flow.handle >= 0;
     if (count > MAX_TX_PIECES || !connected && count > 0) return -EMSGSIZE;
-    if (!connected && !this.mayAnswer(flow, tx.memory.view.getUint16(this.#at), tx.memory.view.getUint16(this.#at + 2))) return -EADDRNOTAVAIL;
+    const { view } = tx.memory;
+    if (!connected && !this.mayAnswer(flow, view.getUint16(this.#at), view.getUint16(this.#at + 2))) return -EADDRNOTAVAIL;
     const w = this.#ring.reserve(
       connected ? FROM_APP_SEGMENT : FROM_APP_SENDTO, connected ? (TX_PIECE + 2 * count) * 4 : SENDTO_LENGTH,
     );

@@ -16,7 +16,7 @@ import { tcpConfig } from '../tcp/config.ts';
 import type { TcpOptions } from '../tcp/config.ts';
 import { Deadlines } from './deadlines.ts';
 
-/** TCPK counts flows in TIME-WAIT as well (65536 for an application, if not told otherwise): half of them are for open connections. */
+/** TCPK counts flows in TIME-WAIT as well (65536 for an application, if not told otherwise): half are for open connections. */
 const MAX_TIME_WAIT = 32_768;
 
 export interface TcpuTcpOptions extends Omit<TcpHostOptions, 'timers' | 'config'> {

@@ -187,10 +187,10 @@ export function perPacket(step: () => void): number {
 }
 
 /**
- * What may be allocated for a packet on each path. What remains is noise (feedback, compilation) of less than a byte a packet. Where the
- * application's own array is on one side of a copy there is one view (`subarray`) for each piece of a block or packet:
- * about 100 bytes (V8 has no copy between arrays that takes a range). An object literal a packet would be 24 bytes and
- * more: the test would fail.
+ * What may be allocated for a packet on each path. What remains is noise (feedback, compilation) of less than a byte a
+ * packet. Where the application's own array is on one side of a copy there is one view (`subarray`) for each piece of a
+ * block or packet: about 100 bytes (V8 has no copy between arrays that takes a range). An object literal a packet would
+ * be 24 bytes and more: the test would fail.
  */
 export function hotPaths(t: Test, side: TcpuSide | null): void {
   t.test('data in, ACKs out, dropped by the reader: nothing', (t) => {

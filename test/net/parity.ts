@@ -111,13 +111,13 @@ async function closeApplication(app: OwnAttachment, stack: Stack): Promise<void>
   const { tcp } = app.tcpu.tcpu;
   await until(() => tcp.connections === 0, () => JSON.stringify(app.connections()));
   const { table, counters } = stack.tcpk!;
-  await until(() => table.flows === tcp.timeWaits && table.bound === 0, () => `${table.flows} flows, ${table.bound} bindings left with TCPK`);
+  await until(() => table.flows === tcp.timeWaits && table.bound === 0, () => `TCPK has ${table.flows} flows, ${table.bound} bindings`);
   if (counters.Violations > 0) throw new Error(`${counters.Violations} violations`);
   await app.close();
   await stack.close();
 }
 
-const applications = { shared: false, windowBytes: 12 << 20 };
+const applications = { shared: false, windowBytes: 16 << 20 };
 
 /** Two stacks, back to back, each with an application that has its own TCP. */
 async function tcpuStacksEnv(): Promise<Env> {

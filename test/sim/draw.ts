@@ -203,7 +203,10 @@ export function draw(seed: number): Draw {
   };
 }
 
-/** The draw of `seed`, with TCP in applications on one side or on both: rings and memory that are too small, doorbells that come late. */
+/**
+ * The draw of `seed`, with TCP in applications on one side or on both: rings and memory that are too small, doorbells
+ * that come late.
+ */
 export function drawTcpu(seed: number): Draw {
   const d = draw(seed);
   const dice = new Dice(seed ^ 0x7c9);

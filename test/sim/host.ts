@@ -171,11 +171,14 @@ export class Host {
       }
     }
     if (memory.freeBlocks !== memory.blockCount) return `${name}: ${memory.blockCount - memory.freeBlocks} blocks leaked`;
-    if (stack.memory.freeBlocks !== stack.memory.blockCount) return `${name}: ${stack.memory.blockCount - stack.memory.freeBlocks} blocks of the stack leaked`;
+    if (stack.memory.freeBlocks !== stack.memory.blockCount) {
+      return `${name}: ${stack.memory.blockCount - stack.memory.freeBlocks} blocks of the stack leaked`;
+    }
     if (application !== null) {
       const { table } = stack.tcpk!;
-      if (application.flowCount !== 0 || table.flows !== 0) return `${name}: ${application.flowCount} flows left with TCPK, ${table.flows} in its table`;
-      if (application.bindings.size !== 0 || table.bound !== 0) return `${name}: ${application.bindings.size} bindings left, ${table.bound} in the table`;
+      const { flowCount, bindings } = application;
+      if (flowCount + table.flows !== 0) return `${name}: ${flowCount} flows left with TCPK, ${table.flows} in its table`;
+      if (bindings.size + table.bound !== 0) return `${name}: ${bindings.size} bindings left, ${table.bound} in the table`;
     }
     return this.violations();
   }
@@ -230,5 +233,6 @@ export class Host {
 export function createHost(name: string, options: StackOptions, side: TcpuSide | null): Host {
   const windowBytes = side === null ? 0 : windowLength({ ...DEFAULT_WINDOW, ...side.window });
   const given = typeof options.applications === 'object' ? options.applications : {};
-  return new Host(name, createStack(side === null ? options : { ...options, applications: { shared: false, windowBytes, ...given } }), side);
+  const applications = side === null ? options.applications : { shared: false, windowBytes, ...given };
+  return new Host(name, createStack({ ...options, applications }), side);
 }
