@@ -359,6 +359,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
 
   /** What an application in this thread stands on; `attach({ stack })` is the usual way to it. */
   attach(options: { name?: string; sizes: WindowSizes }): Channel {
+    if (this.#closed) throw new Error('the stack is closed');
     if (this.tcpk === null || this.windows === null) {
       throw new RangeError('this stack takes no applications; create it with applications: true');
     }
@@ -375,6 +376,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
    * @throws RangeError when the stack was not created for applications; AttachServerError when the path cannot be had
    */
   listen(options: ListenForApplications): AttachServer {
+    if (this.#closed) throw new Error('the stack is closed');
     if (this.tcpk === null || this.windows === null) {
       throw new RangeError('this stack takes no applications; create it with applications: true');
     }

@@ -16,6 +16,9 @@ export interface PortUser {
   readonly reuseAddress: boolean;
   readonly reusePort: boolean;
   readonly listening: boolean;
+  /** Of a binding of an application: which, and its user id. */
+  readonly owner?: object;
+  readonly uid?: number;
 }
 
 export interface LocalPorts {

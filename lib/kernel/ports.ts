@@ -1,7 +1,8 @@
 /**
  * Which local ports sockets are bound to, and the choice of ephemeral ports (RFC 6056). Rules for two
  * sockets on one port follow Linux: they conflict when their addresses overlap, unless both allow reuse
- * and the other does not listen, or both ask for SO_REUSEPORT.
+ * and the other does not listen, or both ask for SO_REUSEPORT. Whoever is bound to a port can take flows of it, so
+ * between applications the first is not enough, and the second takes that they are of the same user (as in Linux).
  */
 
 import { EADDRINUSE } from '../errno.ts';
@@ -49,8 +50,8 @@ export class PortBindings {
     if (users !== undefined) {
       for (const other of users) {
         if (other === user || !overlap(user, other)) continue;
-        if (user.reusePort && other.reusePort) continue;
-        if (user.reuseAddress && other.reuseAddress && !other.listening) continue;
+        if (user.reusePort && other.reusePort && (user.uid === other.uid || user.uid === undefined || other.uid === undefined)) continue;
+        if (user.reuseAddress && other.reuseAddress && !other.listening && user.owner === other.owner) continue;
         return -EADDRINUSE;
       }
     }

@@ -30,4 +30,12 @@ export class Binding implements PortUser {
     this.reuseAddress = reuseAddress;
     this.reusePort = reusePort;
   }
+
+  get owner(): object {
+    return this.app;
+  }
+
+  get uid(): number {
+    return this.app.credentials.uid;
+  }
 }

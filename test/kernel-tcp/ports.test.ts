@@ -104,3 +104,13 @@ t.test('ephemeral ports: Linux\'s range, every one of them before none is left',
   t.end();
 });
 
+
+t.test('SO_REUSEPORT is shared by applications of one user only', (t) => {
+  const ports = new PortBindings(new SeededRandom(1));
+  const share = { port: true };
+  ports.add({ ...user(a4, share), uid: 1 }, 7);
+  t.equal(ports.check({ ...user(a4, share), uid: 1 }, 7), 0);
+  t.equal(ports.check({ ...user(a4, share), uid: 2 }, 7), -98);
+  t.equal(ports.check(user(a4, share), 7), 0, 'the stack itself has asked for it');
+  t.end();
+});
