@@ -52,7 +52,7 @@ export interface WindowSizes {
 }
 
 /** What an application gets when it does not ask, and the bounds of what it may ask for. */
-export const DEFAULT_WINDOW: WindowSizes = { rxRing: 2 << 20, txRing: 256 << 10, call: 256 << 10, memory: 8 << 20 };
+export const DEFAULT_WINDOW: WindowSizes = { rxRing: 4 << 20, txRing: 256 << 10, call: 256 << 10, memory: 8 << 20 };
 export const MIN_RING = 128 << 10;
 export const MAX_RING = 64 << 20;
 /** A call waits until all that was published before it is handled: so long may one application keep the stack busy. */

@@ -28,7 +28,7 @@ export function addServe(program: Command): void {
   addTcpOption(addSocketOption(command))
     .addOption(new Option(
       '--window <sizes>',
-      'sizes of the memory shared with the stack, such as rx=4M,memory=32M (default: rx=2M,tx=256K,call=256K,memory=8M)',
+      'sizes of the memory shared with the stack, such as rx=4M,memory=32M (default: rx=4M,tx=256K,call=256K,memory=8M)',
     ).argParser(parseWindow))
     .option('--thread', 'with --tcp tcpu: run TCP in a worker thread, which goes on while the services compute')
     .option('--json', "print the 'ready' line as JSON")

@@ -74,6 +74,8 @@ export interface TcpHostOptions {
   timers: TimerQueue;
   /** Hands queued packets to the link now. */
   flush: () => void;
+  /** Bytes by which receive buffers may grow together beyond their first size. Default: as far as each may. */
+  rcvbufGrowth?: number;
   /** The clock's alarm is to fire at this time (int32 ms) at the latest. */
   wakeAt: (atMs: number) => void;
   /** Open sockets that keep the process alive are counted here. */
@@ -90,6 +92,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly refs: { ref(): void; unref(): void };
   readonly lent: LentPieces;
   readonly ports: LocalPorts;
+  rcvbufGrowth: number;
   nowUs = 0;
   nowMs: number;
 
@@ -129,6 +132,7 @@ export class TcpHost implements TcpHome, Transport {
     this.memory = options.memory;
     this.turn = options.turn;
     this.refs = options.refs;
+    this.rcvbufGrowth = options.rcvbufGrowth ?? Infinity;
     this.nowMs = options.nowMs;
     this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
     this.ports = options.ports;
@@ -418,6 +422,8 @@ export class TcpHost implements TcpHome, Transport {
   /** The TCB leaves the table's list and the wheel; its flow entry stays. */
   #forget(tcb: Tcb): void {
     this.#timers.remove(tcb);
+    this.rcvbufGrowth += tcb.rcvbufGrown;
+    tcb.rcvbufGrown = 0;
     if (this.#last === tcb) this.#last = null;
     if (tcb.entry >= 0) {
       const index = this.#flows.values[tcb.entry]!;

@@ -78,5 +78,10 @@ export function tuneReceiveBuffer(tcb: Tcb): void {
   const wanted = Math.min(
     headroom(rttUs, elapsedUs) * (read / elapsedUs) * (rttUs + intervalUs) + 16 * tcb.rcvMss, home.config.rcvbufMax,
   );
-  if (wanted > tcb.rcvbufLimit) tcb.rcvbufLimit = Math.floor(wanted);
+  // Half of what is left at a time: others that grow now get something, too.
+  const grown = Math.floor(Math.min(wanted - tcb.rcvbufLimit, home.rcvbufGrowth / 2));
+  if (grown <= 0) return;
+  tcb.rcvbufLimit += grown;
+  tcb.rcvbufGrown += grown;
+  home.rcvbufGrowth -= grown;
 }

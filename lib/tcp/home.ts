@@ -21,6 +21,8 @@ export interface TcpHome {
   readonly memory: PacketMemory;
   /** Payload that lies in the receive slab until the batch ends. */
   readonly lent: LentPieces;
+  /** Bytes by which receive buffers that tune themselves may still grow together; connections that end give theirs back. */
+  rcvbufGrowth: number;
   /** The present, as int32 that wrap: µs for measuring, ms for deadlines. Set at the start of each turn. */
   nowUs: number;
   nowMs: number;

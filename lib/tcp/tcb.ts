@@ -98,6 +98,8 @@ export class Tcb {
   rcvRead = 0 as Seq;
   readonly rcvBuffer: StreamBuffer;
   rcvbufLimit: number;
+  /** Of `rcvbufLimit`: what it has taken of the home's `rcvbufGrowth`. */
+  rcvbufGrown = 0;
   rcvbufLocked = false;
   /** In-order bytes in `rcvBuffer`; in-order bytes after them that still lie in the receive slab. */
   rcvStored = 0;

@@ -106,8 +106,9 @@ export class ChannelTcpu implements ChannelUser {
     });
     this.tcpu = new Tcpu({
       ip: this.ip, memory: this.memory, ports: this.ports, clock: options.clock, random: options.random, tcp: options.tcp, refs: options.refs,
-      // Half of the memory for one retransmission buffer; of the ring for what one peer may send at once, not all.
-      sndbufMost: window.sizes.memory >> 1, rcvbufMost: receivable(window.sizes.rxRing),
+      // Half of the memory for one retransmission buffer; of the ring for what one peer may send at once, not all, and for
+      // what all may send beyond their first windows less than half: what finds it full is lost, and sent again.
+      sndbufMost: window.sizes.memory >> 1, rcvbufMost: receivable(window.sizes.rxRing), rcvbufGrowth: (window.sizes.rxRing >> 3) * 3,
       flush: () => this.#flush(),
     });
     channel.attach(this);
@@ -163,7 +164,6 @@ export class ChannelTcpu implements ChannelUser {
       if (this.#gone) return false;
     }
     tcpu.end();
-    rx.release();
     if (count === 0) return false;
     this.counters.Batches++;
     this.counters.Records += count;
@@ -262,6 +262,8 @@ export class ChannelTcpu implements ChannelUser {
   #flush(): void {
     if (this.#gone) return;
     const { ports, memory } = this;
+    // Before the acknowledgment that lets the peer fill the room; not while payload is still lent from there.
+    if (!this.tcpu.tcp.lent.open) this.#rx.release();
     if (ports.waiting) ports.retry();
     if (this.#tx.publish()) {
       this.counters.Bells++;

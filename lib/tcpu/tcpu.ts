@@ -35,6 +35,7 @@ export interface TcpuOptions {
   tcp?: TcpOptions;
   sndbufMost: number;
   rcvbufMost: number;
+  rcvbufGrowth?: number;
   /** Hands what was built to the channel. */
   flush: () => void;
   /** Open sockets keep the process alive. */
@@ -58,7 +59,7 @@ export class Tcpu implements Turn, SocketProvider {
     this.#alarm = options.clock.alarm(() => this.#onAlarm());
     this.tcp = createTcpuTcp({
       ip: options.ip, memory: options.memory, ports: options.ports, random: options.random, turn: this, tcp: options.tcp,
-      sndbufMost: options.sndbufMost, rcvbufMost: options.rcvbufMost, flush: options.flush, refs: options.refs,
+      sndbufMost: options.sndbufMost, rcvbufMost: options.rcvbufMost, rcvbufGrowth: options.rcvbufGrowth, flush: options.flush, refs: options.refs,
       wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
     });
     if (createCongestionControl(this.tcp.config.congestion) === undefined) {
