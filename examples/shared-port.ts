@@ -1,7 +1,7 @@
 /**
  * Two applications share a port: each has its own TCP, and the stack spreads connections over those who listen, by a
- * hash of addresses and ports. All of them must ask for it (`reusePort`, SO_REUSEPORT). Start it twice, or more often;
- * one may end, or be started again, without the others taking notice.
+ * hash of addresses and ports. All of them must ask for it (`reusePort`, SO_REUSEPORT), and be of one user. Start it
+ * twice, or more often; one may end, or be started again, without the others taking notice.
  *
  *     sudo tcpu up                                            (in another terminal)
  *     sudo node --import=tsx examples/shared-port.ts one &
