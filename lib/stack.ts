@@ -403,7 +403,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   #socketCalls(app: Application): SocketCalls {
     return new SocketCallServer({
       window: app.window, provider: this, udp: this.udp, echo: this.echo,
-      notify: (socket, events, value) => app.notify(socket, events, value), mayBind: (_protocol, port) => app.mayBind(port),
+      notify: (socket, events, value) => app.ingress.notify(socket, events, value), mayBind: (_protocol, port) => app.mayBind(port),
     });
   }
 

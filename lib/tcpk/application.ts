@@ -2,34 +2,29 @@
  * An attached application, as the stack sees it: its window with the two rings, what it is bound to, its
  * flows, and who it is. All that it says is untrusted.
  *
- *     IP ─ Tcpk.deliver ─ deliver() ─ receive ring ─ (doorbell) ─ application
+ *     IP ─ Tcpk.deliver ─ ingress.ts ─ receive ring ─ (doorbell) ─ application
  *     IP ─ egress.ts ─── drain() ──── transmit ring ─ (doorbell) ─ application
  *                        call() ───── bind, connect, … and the socket calls of classic applications
  */
 
-import { copyBytes } from '../buffer/packet-memory.ts';
 import {
   BIND_REUSE_ADDRESS, BIND_REUSE_PORT, BIND_V6ONLY, CALL_BIND, CALL_CONNECT, CALL_HANDOVER, CALL_LISTEN, CALL_SOCKET_FIRST, CALL_UNBIND,
 } from '../channel/calls.ts';
 import { CALL_WORDS } from '../channel/channel.ts';
 import {
-  CLOSE_LENGTH, EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, FROM_APP_SEGMENT, FROM_APP_SENDTO,
-  ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE, ICMP_VERSION, OPEN_LENGTH, OPEN_LOCAL,
-  OPEN_PORTS, OPEN_REMOTE, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REFUSED_PORTS, REPORT_ID, SEG_CSUM_OK, SEG_DATA, SEG_DST,
-  SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT, TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED,
-  REPORT_WHAT, TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
+  CLOSE_LENGTH, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, FROM_APP_SEGMENT, FROM_APP_SENDTO, OPEN_LENGTH, OPEN_LOCAL, OPEN_PORTS,
+  OPEN_REMOTE,
 } from '../channel/records.ts';
-import { RECORD_TYPE, RingReader, RingWriter } from '../channel/ring.ts';
-import { APP_SLEEPS, RX_HEAD, RX_TAIL, STACK_SLEEPS, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
+import { RECORD_TYPE, RingReader } from '../channel/ring.ts';
+import { APP_SLEEPS, STACK_SLEEPS, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
 import type { Window } from '../channel/window.ts';
 import { EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, EINVAL, EMFILE, ENETUNREACH } from '../errno.ts';
-import type { IpFlow } from '../ip/flow.ts';
-import type { IcmpError, IpPacket } from '../ip/packet.ts';
 import { MAPPED, isMapped, isUnspecified } from '../wire/address.ts';
 import { IPPROTO_TCP } from '../wire/tcp.ts';
 import { AppFlow } from './app-flow.ts';
 import { Binding } from './binding.ts';
 import { VIOLATION_OPEN, VIOLATION_RECORD, sendSegment, sendTo } from './egress.ts';
+import { Ingress } from './ingress.ts';
 import type { Tcpk } from './tcpk.ts';
 
 /** Who an application is: SO_PEERCRED. */
@@ -55,14 +50,11 @@ const VIOLATION_COST = 8;
 const CALL_COST = 4;
 /** A call does not wait; so many dropped records before one are not an accident any more. */
 const MOST_VIOLATIONS = 1024;
-/** A part of the receive ring (size >> this) is kept for what must not be lost: events, news of path MTUs. */
-const RESERVE_SHIFT = 4;
 
 /** Longest record of a connection that goes over, bytes: its send buffer, and some. */
 const MAX_HANDOVER = 16 << 20;
+const MAX_HANDOVER_PIECES = 4096;
 
-const SEGMENT_HEADER = SEG_DATA * 4;
-const EMPTY = new Uint8Array(0);
 
 export class ApplicationCounters {
   /** Segments and payload bytes from the application that were sent. */
@@ -113,14 +105,14 @@ export class Application {
   /** `VIOLATION_…` → how often. */
   readonly violations = new Int32Array(16);
   readonly port: ApplicationPort;
+  /** What it is told. */
+  readonly ingress: Ingress;
   readonly bindings = new Map<number, Binding>();
   readonly #privileged: boolean;
   readonly #maxFlows: number;
   readonly #onPort = new Map<number, Binding[]>();
   readonly #flows: (AppFlow | null)[] = [];
-  readonly #rx: RingWriter;
   readonly #tx: RingReader;
-  readonly #reserve: number;
   flowCount = 0;
   /** Handles of flows that were refused, until the application has given them up: it may not have heard yet. */
   readonly #refused = new Set<number>();
@@ -128,14 +120,12 @@ export class Application {
   /** `counters.OutOctets` may reach this. */
   #octetsLimit = BUDGET_BYTES;
   #nextBinding = 0;
-  /** Events that found no room in the ring: socket → bits, value. */
-  readonly #late = new Map<number, { events: number; value: number }>();
   /** Violations of this turn, and the last one's reason. */
   #violated = 0;
   #violation = 0;
   #sockets: SocketCalls | null = null;
   /** The beginning of a record that is being handed over; connections that were. */
-  #handover: Uint8Array = EMPTY;
+  readonly #handover: Uint8Array[] = [];
   #handedOver = 0;
   /** In Tcpk's list of those to look after at the end of the turn. */
   touched = false;
@@ -162,127 +152,11 @@ export class Application {
     this.#privileged = privileged;
     this.#maxFlows = maxFlows;
     this.port = port;
-    this.#rx = new RingWriter(window, window.rxRing, window.sizes.rxRing, RX_HEAD, RX_TAIL);
+    this.ingress = new Ingress(window, tcpk.memory, this.counters, () => {
+      if (!this.touched && !this.gone) tcpk.touch(this);
+    });
     this.#tx = new RingReader(window, window.txRing, window.sizes.txRing, TX_HEAD, TX_TAIL);
-    this.#reserve = window.sizes.rxRing >> RESERVE_SHIFT;
     Atomics.store(window.words, STACK_SLEEPS, 1);
-  }
-
-  // ---------------------------------------------------------------------- stack → application
-
-  /** Puts an arrived segment into the ring: the one copy that the boundary costs. */
-  deliver(packet: IpPacket): void {
-    const length = packet.length;
-    const rx = this.#rx;
-    const w = rx.hasRoom(SEGMENT_HEADER + length + this.#reserve) ? rx.reserve(TO_APP_SEGMENT, SEGMENT_HEADER + length) : -1;
-    if (w < 0) {
-      this.counters.InRingFull++;
-      // Not full but damaged: see finish().
-      if (rx.broken && !this.touched) this.tcpk.touch(this);
-      return;
-    }
-    const window = this.window;
-    const words = window.words;
-    words[w + SEG_SRC] = packet.src0;
-    words[w + SEG_SRC + 1] = packet.src1;
-    words[w + SEG_SRC + 2] = packet.src2;
-    words[w + SEG_SRC + 3] = packet.src3;
-    words[w + SEG_DST] = packet.dst0;
-    words[w + SEG_DST + 1] = packet.dst1;
-    words[w + SEG_DST + 2] = packet.dst2;
-    words[w + SEG_DST + 3] = packet.dst3;
-    words[w + SEG_IP] = packet.version | (packet.tos << 8) | (packet.ttl << 16) | (packet.checksumOk ? SEG_CSUM_OK : 0);
-    words[w + SEG_SUM] = packet.transportSum;
-    words[w + SEG_GSO_TYPE] = packet.gsoType;
-    words[w + SEG_GSO_SIZE] = packet.gsoSize;
-    words[w + SEG_LENGTH] = length;
-    words[w + SEG_TIME] = packet.timeUs | 0;
-    copyBytes(this.tcpk.memory.bytes, window.base + w * 4 + SEGMENT_HEADER, packet.slab, packet.offset, length);
-    rx.commit();
-    this.counters.InSegs++;
-    this.counters.InOctets += length;
-    if (!this.touched) this.tcpk.touch(this);
-  }
-
-  deliverError(error: IcmpError): void {
-    const length = Math.min(error.length, 64);
-    const w = this.#rx.reserve(TO_APP_ICMP, ICMP_DATA * 4 + length);
-    if (w < 0) return;
-    const words = this.window.words;
-    words[w + ICMP_VERSION] = error.version | (error.fatal ? 256 : 0);
-    words[w + ICMP_TYPE] = error.type;
-    words[w + ICMP_CODE] = error.code;
-    words[w + ICMP_ERRNO] = error.errno;
-    words[w + ICMP_MTU] = error.mtu;
-    words[w + ICMP_FROM] = error.from0;
-    words[w + ICMP_FROM + 1] = error.from1;
-    words[w + ICMP_FROM + 2] = error.from2;
-    words[w + ICMP_FROM + 3] = error.from3;
-    words[w + ICMP_SRC] = error.src0;
-    words[w + ICMP_SRC + 1] = error.src1;
-    words[w + ICMP_SRC + 2] = error.src2;
-    words[w + ICMP_SRC + 3] = error.src3;
-    words[w + ICMP_DST] = error.dst0;
-    words[w + ICMP_DST + 1] = error.dst1;
-    words[w + ICMP_DST + 2] = error.dst2;
-    words[w + ICMP_DST + 3] = error.dst3;
-    words[w + ICMP_LENGTH] = length;
-    copyBytes(this.tcpk.memory.bytes, this.window.base + (w + ICMP_DATA) * 4, error.slab, error.offset, length);
-    this.#commit();
-  }
-
-  /** Tells what the path to `flow.r*` carries. */
-  tellPathMtu(flow: IpFlow): void {
-    const w = this.#rx.reserve(TO_APP_PATH_MTU, (PATH_MTU_BYTES + 1) * 4);
-    if (w < 0) return;
-    const words = this.window.words;
-    words[w + PATH_MTU_DST] = flow.r0;
-    words[w + PATH_MTU_DST + 1] = flow.r1;
-    words[w + PATH_MTU_DST + 2] = flow.r2;
-    words[w + PATH_MTU_DST + 3] = flow.r3;
-    words[w + PATH_MTU_BYTES] = flow.mtu;
-    this.#commit();
-  }
-
-  /** Asks for a report (`REPORT_…` bits). Returns false when the ring is full: an application that does not even listen. */
-  askReport(id: number, what: number): boolean {
-    const w = this.#rx.reserve(TO_APP_REPORT, (REPORT_WHAT + 1) * 4);
-    if (w < 0) return false;
-    this.window.words[w + REPORT_ID] = id;
-    this.window.words[w + REPORT_WHAT] = what;
-    this.#commit();
-    return true;
-  }
-
-  /** An event of one of its sockets in the stack. Never lost: what finds no room waits, once for each socket. */
-  notify(socket: number, events: number, value: number): void {
-    if (this.gone) return;
-    if (this.#late.size > 0 || !this.#putEvent(socket, events, value)) {
-      const late = this.#late.get(socket);
-      this.#late.set(socket, { events: events | (late?.events ?? 0), value });
-    }
-    if (!this.touched) this.tcpk.touch(this);
-  }
-
-  #putEvent(socket: number, events: number, value: number): boolean {
-    const w = this.#rx.reserve(TO_APP_EVENT, (EVENT_VALUE + 1) * 4);
-    if (w < 0) return false;
-    const words = this.window.words;
-    words[w + EVENT_SOCKET] = socket;
-    words[w + EVENT_BITS] = events;
-    words[w + EVENT_VALUE] = value;
-    this.#commit();
-    return true;
-  }
-
-  /** Whether events wait for room in the ring. */
-  get late(): boolean {
-    return this.#late.size > 0;
-  }
-
-  #commit(): void {
-    this.#rx.commit();
-    if (!this.touched) this.tcpk.touch(this);
   }
 
   /**
@@ -292,14 +166,12 @@ export class Application {
   finish(sent: boolean): void {
     if (this.gone) return;
     const words = this.window.words;
-    for (const [socket, { events, value }] of this.#late) {
-      if (!this.#putEvent(socket, events, value)) break;
-      this.#late.delete(socket);
-    }
+    const { rx } = this.ingress;
+    this.ingress.retry();
     if (this.#violated > 0) this.#tellViolations();
     // It is thrown out when others had their turn, not in the middle of one.
-    if (this.#rx.broken) this.port.again();
-    const shown = this.#rx.publish();
+    if (rx.broken) this.port.again();
+    const shown = rx.publish();
     let wake = false;
     if (sent) {
       this.#tx.release();
@@ -316,12 +188,7 @@ export class Application {
   }
 
   #tellViolations(): void {
-    const w = this.#rx.reserve(TO_APP_VIOLATION, (VIOLATION_COUNT + 1) * 4);
-    if (w >= 0) {
-      this.window.words[w + VIOLATION_REASON] = this.#violation;
-      this.window.words[w + VIOLATION_COUNT] = this.#violated;
-      this.#rx.commit();
-    }
+    this.ingress.tellViolations(this.#violation, this.#violated);
     this.tcpk.violated(this, this.#violation, this.#violated);
     this.#violated = 0;
   }
@@ -330,24 +197,25 @@ export class Application {
 
   /**
    * Handles what is in the transmit ring, up to a budget; `more` then says that something is left. To be
-   * called inside a turn.
+   * called inside a turn. `all`: what is in the ring now is handled whatever it costs, but nothing that is added meanwhile.
    */
-  drain(unbounded = false): void {
+  drain(all = false): void {
     const tcpk = this.tcpk;
     const ip = tcpk.ip;
     const tx = ip.tx;
     const reader = this.#tx;
     const words = this.window.words;
+    let left = this.window.sizes.txRing;
     let room = true;
     this.stalled = false;
     this.more = false;
     this.idleTurns++;
-    if (!reader.waiting && !reader.broken && !this.#rx.broken) return;
+    if (!reader.waiting && !reader.broken && !this.ingress.rx.broken) return;
     this.idleTurns = 0;
     Atomics.store(words, STACK_SLEEPS, 0);
     if (!this.touched) tcpk.touch(this);
     for (;;) {
-      if (this.exhausted && !unbounded) {
+      if (all ? left <= 0 : this.exhausted) {
         this.more = true;
         return;
       }
@@ -355,7 +223,7 @@ export class Application {
         tcpk.flush();
         room = tx.ready;
         // A call does not wait for the link: segments before it are lost, as in any full queue, but ports and flows are not.
-        if (!room && !unbounded) {
+        if (!room && !all) {
           this.stalled = true;
           return;
         }
@@ -363,6 +231,7 @@ export class Application {
       const w = reader.next();
       if (w < 0) break;
       const length = reader.length;
+      left -= length;
       let fault: number;
       switch (words[w + RECORD_TYPE]) {
         case FROM_APP_SEGMENT:
@@ -390,7 +259,7 @@ export class Application {
         }
       }
     }
-    if (reader.broken || this.#rx.broken) tcpk.expel(this, 'the ring was damaged');
+    if (reader.broken || this.ingress.rx.broken) tcpk.expel(this, 'the ring was damaged');
   }
 
   /** It has had its share, until `refill()`. */
@@ -462,18 +331,13 @@ export class Application {
     }
     this.#flows[handle] = flow;
     this.flowCount++;
-    if (ip.mtu !== tcpk.linkMtu && !ip.loopback) this.tellPathMtu(ip);
+    if (ip.mtu !== tcpk.linkMtu && !ip.loopback) this.ingress.tellPathMtu(ip);
     return 0;
   }
 
   #refuse(handle: number, errno: number, ports: number): void {
     this.#refused.add(handle);
-    const w = this.#rx.reserve(TO_APP_REFUSED, (REFUSED_PORTS + 1) * 4);
-    if (w < 0) return;
-    this.window.words[w + REFUSED_HANDLE] = handle;
-    this.window.words[w + REFUSED_ERRNO] = errno;
-    this.window.words[w + REFUSED_PORTS] = ports;
-    this.#commit();
+    this.ingress.refuse(handle, errno, ports);
   }
 
   #close(handle: number): number {
@@ -627,17 +491,20 @@ export class Application {
   /** Collects the record of a connection that goes over to the kernel-style TCP. */
   #handOver(handle: number, bytes: number, more: boolean): number {
     const { window } = this;
-    const before = this.#handover.length;
-    if (bytes < 0 || bytes > window.sizes.call || before + bytes > MAX_HANDOVER) {
-      this.#handover = EMPTY;
+    const before = this.#handover.reduce((sum, piece) => sum + piece.length, 0);
+    if (bytes < 0 || bytes > window.sizes.call || before + bytes > MAX_HANDOVER || this.#handover.length >= MAX_HANDOVER_PIECES) {
+      this.#handover.length = 0;
       return -EINVAL;
     }
-    // Also so that it does not change any more.
-    const record = new Uint8Array(before + bytes);
-    record.set(this.#handover);
-    record.set(window.bytes.subarray(window.call, window.call + bytes), before);
-    this.#handover = more ? record : EMPTY;
+    // Copied also so that it does not change any more.
+    this.#handover.push(window.bytes.slice(window.call, window.call + bytes));
     if (more) return 0;
+    const record = new Uint8Array(before + bytes);
+    let at = 0;
+    for (const piece of this.#handover.splice(0)) {
+      record.set(piece, at);
+      at += piece.length;
+    }
     const flow = this.flow(handle);
     if (flow === null) return -EBADF;
     if (this.#handedOver >= this.#maxFlows) return -EMFILE;
@@ -703,6 +570,5 @@ export class Application {
       this.tcpk.resetFlow(flow);
     });
     for (const id of [...this.bindings.keys()]) this.#unbind(id);
-    this.#late.clear();
   }
 }

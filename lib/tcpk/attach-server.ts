@@ -50,7 +50,7 @@ export interface AttachServerOptions {
   allowPrivilegedPorts?: boolean;
   /** Answers `ControlQuery`s. */
   onquery: (kind: ControlQuery) => Promise<unknown>;
-  /** Takes the answers to `Application.askReport`. */
+  /** Takes the answers to `Ingress.askReport`. */
   onreport: (app: Application, id: number, json: string) => void;
 }
 

@@ -134,7 +134,7 @@ function late(app: Application): number {
 function oversize(app: Application, flow: AppFlow, size: number): number {
   if (size > app.tcpk.linkMtu || flow.ip.loopback) return VIOLATION_LENGTH;
   app.counters.OutTooBig++;
-  app.tellPathMtu(flow.ip);
+  app.ingress.tellPathMtu(flow.ip);
   return SENT;
 }
 

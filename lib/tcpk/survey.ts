@@ -107,7 +107,7 @@ export class Survey {
     for (const app of tcpk.applications) {
       reports.set(app, null);
       const id = this.#lastId = (this.#lastId + 1) & 0x7fffffff;
-      if (!app.askReport(id, what)) continue;
+      if (!app.ingress.askReport(id, what)) continue;
       ids.push(id);
       answers.push(new Promise((resolve) => {
         this.#waiting.set(id, {

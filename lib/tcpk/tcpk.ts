@@ -150,7 +150,7 @@ export class Tcpk implements TcpPortTable {
       app = binding.app;
     }
     this.counters.InDelivered++;
-    app.deliver(packet);
+    app.ingress.deliver(packet);
     return true;
   }
 
@@ -167,7 +167,7 @@ export class Tcpk implements TcpPortTable {
       return false;
     }
     this.counters.IcmpErrors++;
-    if (error.mtu === 0) flow.app.deliverError(error);
+    if (error.mtu === 0) flow.app.ingress.deliverError(error);
     return true;
   }
 
@@ -189,7 +189,7 @@ export class Tcpk implements TcpPortTable {
       app.forEachFlow(({ ip }) => {
         if (ip.r3 === r3 && ip.r2 === r2 && ip.r1 === r1 && ip.r0 === r0) concerned = true;
       });
-      if (concerned) app.tellPathMtu(path);
+      if (concerned) app.ingress.tellPathMtu(path);
     }
   }
 
@@ -361,7 +361,7 @@ export class Tcpk implements TcpPortTable {
       const app = touched[i]!;
       touched[i] = null;
       app.finish(sent);
-      if (!app.gone && (!sent || app.late)) touched[kept++] = app;
+      if (!app.gone && (!sent || app.ingress.late)) touched[kept++] = app;
       else app.touched = false;
     }
     this.#touchedCount = kept;
