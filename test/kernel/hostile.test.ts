@@ -25,7 +25,7 @@ const PAIRS = 3;
 
 const SPIN = 'while True: pass';
 /** Sends as fast as it may, so that it has a share of the stack itself: the neighbour's is half then. */
-const TAKES_HALF = new Set(['flood']);
+const TAKES_HALF = new Set(['flood', 'feed']);
 
 interface Foe {
   stop(): Promise<void>;
@@ -66,7 +66,7 @@ async function compare(t: Test, attack: string, more: string[]): Promise<void> {
 t.test('neighbours of a hostile application', { skip, timeout: 110_000 }, async (t) => {
   await up(t, '--serve', 'http@8001');
   await serve(t, 'http@8002,iperf3@5002');
-  for (const attack of ['spoof', 'garbage', 'indices', 'memory', 'flood', 'calls', 'deaf']) {
+  for (const attack of ['spoof', 'garbage', 'indices', 'memory', 'flood', 'calls', 'feed', 'deaf']) {
     await t.test(attack, async (t) => {
       // What reaches Linux from addresses or ports that are nobody's, or the neighbour's towards port 80.
       const dump = start('tcpdump', ['-i', 'tcpu0', '-n', '-l', '--immediate-mode', 'src host 192.0.2.1 or (src port 5002 and dst port 80)']);

@@ -4,6 +4,7 @@ What lib/tcpu does politely, this does at will. See lib/channel/{control,window,
 numbers. Used by the tests of TCPK: `python3 raw-client.py SOCKET COMMAND …`.
 """
 
+import ctypes
 import json
 import mmap
 import os
@@ -220,6 +221,21 @@ class Attack:
         app, _, _ = self.bound()
         while True:
             app.call(*[self.random.choice([self.random.randrange(0, 60), self.random.randrange(-1 << 31, 1 << 31)]) for _ in range(self.random.randrange(1, 20))])
+
+    def feed(self):
+        """Calls without end, while another process fills the ring that a call first has to be emptied for."""
+        app, _, port = self.bound()
+        local = app.connect(0, self.remote, 9)[0]
+        header = tcp_header(local, 9, flags=16)
+        if os.fork() == 0:
+            prctl = ctypes.CDLL(None).prctl
+            prctl(1, signal.SIGKILL)
+            while True:
+                while app.room() > 4096:
+                    app.segment(0, header)
+                app.publish()
+        while True:
+            app.call(CALL_UNBIND, 99)
 
     def deaf(self):
         """Never takes what comes: its ring is full of what it has asked for."""
