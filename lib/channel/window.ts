@@ -54,6 +54,8 @@ export interface WindowSizes {
 /** What an application gets when it does not ask, and the bounds of what it may ask for. */
 export const DEFAULT_WINDOW: WindowSizes = { rxRing: 4 << 20, txRing: 256 << 10, call: 256 << 10, memory: 8 << 20 };
 export const MIN_RING = 128 << 10;
+/** So that a super-segment of 64 KB fits into an empty ring wherever that begins. */
+export const MIN_RX_RING = 256 << 10;
 export const MAX_RING = 64 << 20;
 /** A call waits until all that was published before it is handled: so long may one application keep the stack busy. */
 export const MAX_TX_RING = 1 << 20;
@@ -67,10 +69,10 @@ export function windowLength(sizes: WindowSizes): number {
 
 /** Why these sizes cannot be, or null. */
 export function windowFault(sizes: WindowSizes): string | null {
-  for (const [name, most] of [['rxRing', MAX_RING], ['txRing', MAX_TX_RING]] as const) {
+  for (const [name, least, most] of [['rxRing', MIN_RX_RING, MAX_RING], ['txRing', MIN_RING, MAX_TX_RING]] as const) {
     const size = sizes[name];
-    if (!Number.isInteger(size) || size < MIN_RING || size > most || (size & (size - 1)) !== 0) {
-      return `${name} is ${size}; it must be a power of two from ${MIN_RING} to ${most}`;
+    if (!Number.isInteger(size) || size < least || size > most || (size & (size - 1)) !== 0) {
+      return `${name} is ${size}; it must be a power of two from ${least} to ${most}`;
     }
   }
   if (!Number.isInteger(sizes.memory) || sizes.memory < MIN_MEMORY || sizes.memory > MAX_MEMORY || sizes.memory % PAGE !== 0) {

@@ -211,8 +211,7 @@ class Connection {
     for (let i = 0; i < MESSAGES && !this.#closed; i++) {
       // Who calls without end waits, too. The descriptor stays readable.
       if (this.#app?.exhausted === true) {
-        this.#app.more = true;
-        this.#options.tcpk.serve(this.#app);
+        this.#options.tcpk.comeBack(this.#app);
         return;
       }
       const length = this.#native.unixReceive(this.#fd, this.#message, null);

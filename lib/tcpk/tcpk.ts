@@ -320,7 +320,8 @@ export class Tcpk implements TcpPortTable {
     this.serve(app);
   }
 
-  #comeBack(app: Application): void {
+  /** The application wants more than its share: it gets a new one when all others have had their turn. */
+  comeBack(app: Application): void {
     if (app.waitsTurn) return;
     app.waitsTurn = true;
     app.port.again();
@@ -370,7 +371,7 @@ export class Tcpk implements TcpPortTable {
     let left = 0;
     for (let i = 0; i < awake.length; i++) {
       const app = awake[i]!;
-      if (!app.gone && !app.stalled && (app.more || app.sleep())) this.#comeBack(app);
+      if (!app.gone && !app.stalled && (app.more || app.sleep())) this.comeBack(app);
       if (!app.gone && app.idleTurns <= IDLE_TURNS) awake[left++] = app;
       else app.awake = false;
     }

@@ -1,6 +1,6 @@
 /** What a seed stands for: a network, two stacks' settings, and what applications do over them. */
 
-import { MIN_RING } from '../../lib/channel/window.ts';
+import { MIN_RING, MIN_RX_RING } from '../../lib/channel/window.ts';
 import type { ImpairOptions } from '../../lib/link/impair.ts';
 import { LINK_CSUM, LINK_TSO4, LINK_TSO6 } from '../../lib/link/link.ts';
 import { SeededRandom } from '../../lib/random.ts';
@@ -217,7 +217,7 @@ export function drawTcpu(seed: number): Draw {
     const late = dice.chance(0.4);
     return {
       window: {
-        rxRing: dice.pick(MIN_RING, MIN_RING, 512 << 10, 2 << 20), txRing: dice.pick(MIN_RING, MIN_RING, 256 << 10), call: 4096,
+        rxRing: dice.pick(MIN_RX_RING, MIN_RX_RING, 512 << 10, 2 << 20), txRing: dice.pick(MIN_RING, MIN_RING, 256 << 10), call: 4096,
         memory: tight ? 1 << 20 : dice.pick(1, 2, 8) << 20,
       },
       tcp,

@@ -7,7 +7,7 @@ import { attach } from '../../lib/attach.ts';
 const [path, count, remote] = [process.argv[2]!, Number(process.argv[3]), process.argv[4]!];
 let descriptors = 0;
 for (let i = 0; i < count; i++) {
-  const app = await attach({ socket: path, window: { rxRing: 128 << 10, txRing: 128 << 10, call: 4096, memory: 1 << 20 } });
+  const app = await attach({ socket: path, window: { rxRing: 256 << 10, txRing: 128 << 10, call: 4096, memory: 1 << 20 } });
   const server = app.net.createServer().listen(2000 + i % 100);
   await once(server, 'listening');
   const socket = app.net.connect(9, remote);

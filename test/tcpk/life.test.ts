@@ -319,7 +319,7 @@ t.test('a thousand applications, one after the other, leave nothing', { timeout:
 });
 
 t.test('as many applications as there is room for', (t) => {
-  const world = new World({ applications: { shared: false, windowBytes: 4 << 20 } });
+  const world = new World({ applications: { shared: false, windowBytes: 5 << 20 } });
   const list = [world.attach(), world.attach()];
   list.push(world.attach());
   t.throws(() => world.attach(), { name: 'RangeError', message: /no room for another application/ });

@@ -18,7 +18,7 @@ RX_TAIL, RX_HEAD, TX_TAIL, TX_HEAD, APP_SLEEPS, STACK_SLEEPS = (16 * i for i in 
 FROM_APP_SEGMENT, FROM_APP_SENDTO, FROM_APP_OPEN, FROM_APP_CLOSE = 1, 2, 3, 4
 CALL_BIND, CALL_LISTEN, CALL_UNBIND, CALL_CONNECT = 1, 2, 3, 4
 MAPPED = 0xFFFF
-SIZES = {'rxRing': 128 << 10, 'txRing': 128 << 10, 'call': 4096, 'memory': 1 << 20}
+SIZES = {'rxRing': 256 << 10, 'txRing': 128 << 10, 'call': 4096, 'memory': 1 << 20}
 
 
 def ipv4(text):

@@ -4,7 +4,7 @@
  */
 
 import t from 'tap';
-import { MIN_RING } from '../../lib/channel/window.ts';
+import { MIN_RX_RING } from '../../lib/channel/window.ts';
 import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
 import { Pair, pump } from '../sim/pair.ts';
 
@@ -14,7 +14,7 @@ const kinds: [string, number, number][] = [
   ['plain segments', 0, 1500], ['small segments', 0, 600], ['merged segments', LINK_CSUM | LINK_TSO4, 1500],
 ];
 
-for (const rxRing of [MIN_RING, 256 << 10, 1 << 20]) {
+for (const rxRing of [MIN_RX_RING, 512 << 10, 1 << 20]) {
   for (const [name, features, mtu] of kinds) {
     for (const appWakesUs of [0, 20_000]) {
       t.test(`a ring of ${rxRing >> 10} KiB, ${name}, awake after ${appWakesUs / 1000} ms`, async (t) => {

@@ -32,7 +32,7 @@ export const OURS6 = 'fd00::1';
 export const PEER4 = '10.0.0.2';
 export const PEER6 = 'fd00::2';
 
-export const SIZES: WindowSizes = { rxRing: 128 << 10, txRing: 128 << 10, call: 4096, memory: 1 << 20 };
+export const SIZES: WindowSizes = { rxRing: 256 << 10, txRing: 128 << 10, call: 4096, memory: 1 << 20 };
 
 export const FIN = 1;
 export const SYN = 2;

@@ -5,7 +5,7 @@
  */
 
 import t from 'tap';
-import { MIN_RING, TX_WAITS } from '../../lib/channel/window.ts';
+import { MIN_RING, MIN_RX_RING, TX_WAITS } from '../../lib/channel/window.ts';
 import { EAGAIN, EINPROGRESS } from '../../lib/errno.ts';
 import { LINK_CSUM, LINK_TSO4 } from '../../lib/link/link.ts';
 import { AF_INET, POLLOUT } from '../../lib/socket.ts';
@@ -164,7 +164,7 @@ t.test('transmit rings that are full: senders wait, and go on when there is room
 t.test('receive rings that are full: segments are dropped and counted, every byte comes', async (t) => {
   const tcp = { sndbuf: { initial: 1 << 20 }, rcvbuf: { initial: 1 << 20 }, initialWindow: 100 };
   for (const features of [0, LINK_CSUM | LINK_TSO4]) {
-    const window = { rxRing: MIN_RING, memory: 8 << 20 };
+    const window = { rxRing: MIN_RX_RING, memory: 8 << 20 };
     const pair = new Pair({ pair: { features }, both: { tcp }, tcpu: { window, appWakesUs: 5000 } });
     const flows: Flow[] = [];
     for (let i = 0; i < 16; i++) flows.push(...exchange(...pair.connect(7000 + i), 1_000_000));
@@ -178,7 +178,7 @@ t.test('receive rings that are full: segments are dropped and counted, every byt
 t.test('much more to send than there is memory, in both directions at once', async (t) => {
   for (const late of [0, 2000]) {
     const tcp = { sndbuf: { initial: 1 << 20 }, rcvbuf: { initial: 256 << 10 } };
-    const window = { memory: LEAST, rxRing: MIN_RING, txRing: MIN_RING };
+    const window = { memory: LEAST, rxRing: MIN_RX_RING, txRing: MIN_RING };
     const pair = new Pair({ both: { tcp }, tcpu: { window, stackWakesUs: late, appWakesUs: late } });
     const flows: Flow[] = [];
     for (let i = 0; i < 10; i++) flows.push(...exchange(...pair.connect(7000 + i), 1_000_000));

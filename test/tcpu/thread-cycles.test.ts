@@ -35,7 +35,7 @@ for (const name of ['node_modules', 'native']) symlinkSync(join(root, name), joi
 const { attach } = await import(pathToFileURL(join(folder, 'dist/lib/attach.js')).href) as typeof Attaching;
 
 async function cycle(): Promise<void> {
-  const app = await attach({ socket: path, thread: true, window: { rxRing: 128 << 10, txRing: 128 << 10, call: 4096, memory: 1 << 20 } });
+  const app = await attach({ socket: path, thread: true, window: { rxRing: 256 << 10, txRing: 128 << 10, call: 4096, memory: 1 << 20 } });
   const socket = app.net.connect(7, PEER);
   // More than the call area takes at once.
   socket.end(Buffer.alloc(20_000));
