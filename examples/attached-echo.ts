@@ -12,7 +12,7 @@
 // In a project of yours: import { attach } from 'tcpu';
 import { attach } from '../lib/index.ts';
 
-const attachment = await attach({ socket: process.env.TCPU_SOCKET, name: 'echo' });
+const attachment = await attach({ name: 'echo' });
 
 const server = attachment.net.createServer((socket) => {
   const peer = `${socket.remoteAddress} port ${socket.remotePort}`;

@@ -14,7 +14,7 @@ import { createServer } from 'node:http';
 import { attach } from '../lib/index.ts';
 
 // Without `thread`, TCP runs in the main thread: quicker, as long as the program never computes for long.
-const attachment = await attach({ socket: process.env.TCPU_SOCKET, name: 'web', thread: true });
+const attachment = await attach({ name: 'web', thread: true });
 
 const web = createServer((request, response) => {
   const { remoteAddress, remotePort } = request.socket;

@@ -15,7 +15,7 @@
 import { attach } from '../lib/index.ts';
 
 const name = process.argv[2] ?? String(process.pid);
-const attachment = await attach({ socket: process.env.TCPU_SOCKET, name });
+const attachment = await attach({ name });
 
 const server = attachment.net.createServer((socket) => {
   socket.on('error', (error) => console.log(error.message));

@@ -13,7 +13,7 @@
 import { attach } from '../lib/index.ts';
 import type { Net } from '../lib/index.ts';
 
-const attachment = await attach({ socket: process.env.TCPU_SOCKET });
+const attachment = await attach();
 
 /** Tells whoever connects what TCP has measured of its peer. The program is the same with one TCP and the other. */
 function listen(net: Net, port: number, whose: string): void {

@@ -16,7 +16,7 @@
  * that `close_tcpu` cuts short, with ECANCELED.
  *
  * Which stack TCPK is in is a matter of the process: `tcpu_attach()` says so, or the environment variable
- * TCPU_SOCKET, the path of a stack's control socket; without either it is the default path that `attach()` has.
+ * TCPU_SOCKET, the path of a stack's control socket; without either it is the default path of `attach()`.
  *
  * Not in the report, but needed: `tcpu_attach`, `tcpu_detach`, `getsockname_tcpu`, `getpeername_tcpu`,
  * `setsockopt_tcpu`, `getsockopt_tcpu`.
@@ -44,7 +44,7 @@ let udp: OverUdp | null = null;
 
 const requests = new UserRequests({
   clock: new SystemClock(),
-  tcpk: () => tcpk ?? open({ socket: process.env.TCPU_SOCKET || undefined }),
+  tcpk: () => tcpk ?? open({}),
   udp: () => udp ??= new OverUdp(),
 });
 

@@ -36,7 +36,7 @@ import { ThreadTcpu } from './tcpu/thread-tcpu.ts';
 export interface AttachOptions {
   /** A stack in this thread instead of another process. */
   stack?: Stack;
-  /** Path of the stack's control socket. Default `$XDG_RUNTIME_DIR/tcpu.sock`, or `/run/tcpu.sock`. */
+  /** Path of the stack's control socket. Default `$TCPU_SOCKET`, else `$XDG_RUNTIME_DIR/tcpu.sock`, else `/run/tcpu.sock`. */
   socket?: string;
   /** Whose TCP `net` and `socket()` use: one of this application's own (default), or the stack's. */
   tcp?: 'tcpu' | 'kernel';

@@ -71,8 +71,10 @@ export function clockZeroUs(nowUs: number): number {
   return Number(process.hrtime.bigint() / 1000n) - nowUs;
 }
 
-/** Where a stack listens unless told otherwise: in `$XDG_RUNTIME_DIR`, else in `/run`. */
+/** Where a stack listens unless told otherwise: at `$TCPU_SOCKET`, else in `$XDG_RUNTIME_DIR`, else in `/run`. */
 export function defaultSocketPath(): string {
+  const named = process.env['TCPU_SOCKET'];
+  if (named !== undefined && named !== '') return named;
   const folder = process.env['XDG_RUNTIME_DIR'];
   if (folder !== undefined && folder !== '') {
     try {

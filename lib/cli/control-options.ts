@@ -11,7 +11,7 @@ import { CliError, EXIT_USAGE } from './exit.ts';
 import { asCliError } from './open-stack.ts';
 
 /** For help texts: where the socket is by default. */
-export const DEFAULT_SOCKET_TEXT = '$XDG_RUNTIME_DIR/tcpu.sock, or /run/tcpu.sock';
+export const DEFAULT_SOCKET_TEXT = '$TCPU_SOCKET, else $XDG_RUNTIME_DIR/tcpu.sock, else /run/tcpu.sock';
 
 /** Values of `addSocketOption`, and of `addTcpOption`. */
 export interface SocketOptions {

@@ -41,7 +41,7 @@ if (process.env[MARK] !== '1') {
   const folder = mkdtempSync(join(tmpdir(), 'tcpu-test-'));
   const result = spawnSync(
     command[0]!, [...command.slice(1), process.execPath, ...process.execArgv, ...process.argv.slice(1)],
-    { stdio: 'inherit', env: { ...process.env, [MARK]: '1', XDG_RUNTIME_DIR: folder } },
+    { stdio: 'inherit', env: { ...process.env, [MARK]: '1', XDG_RUNTIME_DIR: folder, TCPU_SOCKET: '' } },
   );
   rmSync(folder, { recursive: true, force: true });
   if (result.error) throw result.error;
