@@ -188,6 +188,22 @@ static napi_value eventfd_write_one(napi_env env, napi_callback_info info) {
   return int_result(env, doorbell_ring(int_argument(&call, 0)));
 }
 
+/* awaitChange(words, index, value, us) */
+static napi_value await_change(napi_env env, napi_callback_info info) {
+  struct call call;
+  size_t count = 0;
+  begin_call(env, info, &call);
+  const int32_t *words = array_argument(&call, 0, napi_int32_array, &count);
+  int index = int_argument(&call, 1);
+  int32_t value = 0;
+  int us = int_argument(&call, 3);
+  if (words == NULL || index < 0 || (size_t)index >= count || us < 0 ||
+      napi_get_value_int32(env, call.arguments[2], &value) != napi_ok) {
+    return int_result(env, -EINVAL);
+  }
+  return int_result(env, word_await(words + index, value, us));
+}
+
 /* Unix sockets. */
 
 /* unixListen(path, mode) */
@@ -368,6 +384,7 @@ void channel_register(struct environment *environment, napi_value exports) {
     {"eventfd", open_eventfd},
     {"eventfdListen", eventfd_listen},
     {"eventfdWrite", eventfd_write_one},
+    {"awaitChange", await_change},
     {"unixListen", listen_on},
     {"unixAccept", accept_from},
     {"unixConnect", connect_to},

@@ -45,6 +45,9 @@ int doorbell_ring(int doorbell);
 /* Silences it. Whether it rang. Takes what doorbell_open() and what doorbell_listen() gave. */
 bool doorbell_answer(int doorbell);
 
+/* Waits for a word to be another than `value`, awake, giving way to whoever wants the processor. Whether it is. */
+int word_await(const int32_t *word, int32_t value, int us);
+
 /* unix-socket.c */
 
 int unix_listen(const char *path, mode_t mode);

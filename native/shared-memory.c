@@ -1,5 +1,5 @@
 /*
- * Memory that is reserved, mapped, and shared between processes; and doorbells (eventfd(2)).
+ * Memory that is reserved, mapped, and shared between processes; doorbells (eventfd(2)); and waiting awake.
  *
  * Only files whose size is sealed are mapped: if another process could shrink the file, touching what is
  * gone would end this one (SIGBUS).
@@ -14,12 +14,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* For headers older than Linux 6.3 and 4.14. */
@@ -135,4 +137,17 @@ bool doorbell_answer(int doorbell) {
   if (errno == EOPNOTSUPP || errno == ENOSYS) return read(doorbell, &count, sizeof count) == sizeof count;
   struct epoll_event event;
   return errno == EINVAL && epoll_wait(doorbell, &event, 1, 0) > 0;
+}
+
+int word_await(const int32_t *word, int32_t value, int us) {
+  struct timespec begin;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  for (;;) {
+    if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value) return 1;
+    sched_yield();
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t passed_ns = (int64_t)(now.tv_sec - begin.tv_sec) * 1000000000 + (now.tv_nsec - begin.tv_nsec);
+    if (passed_ns >= (int64_t)us * 1000) return __atomic_load_n(word, __ATOMIC_ACQUIRE) != value;
+  }
 }

@@ -47,6 +47,11 @@ export interface Channel {
   call(words: Int32Array, count: number): number;
   /** What was published in the transmit ring is to be handled. Cheap when the stack is awake. */
   ring(): void;
+  /**
+   * The user's bell is to be called soon without the stack's ringing: looks for a few microseconds whether the
+   * receive ring changes, behind what else there is to do (linger.ts). Not there where that is of no use.
+   */
+  stayAwake?(): void;
   /** Sends a report, the answer to TO_APP_REPORT. */
   report(id: number, json: string): void;
   /** Whether the open channel keeps the process alive. */

@@ -48,6 +48,11 @@ export interface NativeChannel {
    * clear O_NONBLOCK, fill the counter, and so, in a race that they may lose often, block eventfdWrite.
    */
   eventfdListen(fd: number): number;
+  /**
+   * Waits up to `us` microseconds until `words[index]` is another than `value`, without sleeping, giving way to
+   * whoever wants the processor. 1 when it is, else 0. Blocks the thread.
+   */
+  awaitChange(words: Int32Array, index: number, value: number, us: number): number;
 
   /**
    * A listening Unix socket (SOCK_SEQPACKET) with these permission bits from the start; -EADDRINUSE when

@@ -8,9 +8,10 @@ import type { Channel, ChannelInfo, ChannelUser } from './channel.ts';
 import { CALL_WORDS } from './channel.ts';
 import { CONTROL_BYTES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, thisThread } from './control.ts';
 import type { ControlError, ControlHello, ControlQuery, ControlWelcome } from './control.ts';
+import { SLICE_US } from './linger.ts';
 import { loadChannelNative } from './native.ts';
 import type { NativeChannel } from './native.ts';
-import { STACK_SLEEPS, Window, windowLength } from './window.ts';
+import { RX_TAIL, STACK_SLEEPS, Window, windowLength } from './window.ts';
 import type { WindowSizes } from './window.ts';
 
 const ENOENT = 2;
@@ -183,6 +184,16 @@ export class ProcessChannel implements Channel {
 
   ring(): void {
     if (Atomics.exchange(this.window.words, STACK_SLEEPS, 0) !== 0 && !this.#closed) this.#native.eventfdWrite(this.#stackBell);
+  }
+
+  stayAwake(): void {
+    const { words } = this.window;
+    const tail = words[RX_TAIL]!;
+    setImmediate(() => {
+      if (this.#closed) return;
+      this.#native.awaitChange(words, RX_TAIL, tail, SLICE_US);
+      this.#user?.bell();
+    });
   }
 
   report(id: number, json: string): void {

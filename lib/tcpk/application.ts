@@ -11,10 +11,12 @@ import {
   BIND_REUSE_ADDRESS, BIND_REUSE_PORT, BIND_V6ONLY, CALL_BIND, CALL_CONNECT, CALL_HANDOVER, CALL_LISTEN, CALL_SOCKET_FIRST, CALL_UNBIND,
 } from '../channel/calls.ts';
 import { CALL_WORDS } from '../channel/channel.ts';
+import { CALL_DATAGRAM_SEND } from '../channel/socket-calls.ts';
 import {
   CLOSE_LENGTH, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, FROM_APP_SEGMENT, FROM_APP_SENDTO, OPEN_LENGTH, OPEN_LOCAL, OPEN_PORTS,
   OPEN_REMOTE,
 } from '../channel/records.ts';
+import { Linger } from '../channel/linger.ts';
 import { RECORD_TYPE, RingReader } from '../channel/ring.ts';
 import { APP_SLEEPS, STACK_SLEEPS, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
 import type { Window } from '../channel/window.ts';
@@ -48,6 +50,9 @@ const BUDGET_BYTES = 2 << 20;
 /** What a dropped record costs more than a good one (who sends nonsense, waits), and what a call costs. */
 const VIOLATION_COST = 8;
 const CALL_COST = 4;
+/** And what its data costs: one for so many bytes (1 << this) of a stream, and of datagrams. */
+const STREAM_SHIFT = 14;
+const DATAGRAM_SHIFT = 10;
 /** A call does not wait; so many dropped records before one are not an accident any more. */
 const MOST_VIOLATIONS = 1024;
 
@@ -91,6 +96,8 @@ export interface ApplicationPort {
   ring(): void;
   /** Calls `Tcpk.resume(app)` when others had their turn. */
   again(): void;
+  /** The same after a few microseconds, or when the transmit ring has changed (lib/channel/linger.ts). */
+  stayAwake?(): void;
   /** The application has been thrown out, or has gone; its window is free to be unmapped. */
   release(reason: string): void;
 }
@@ -107,6 +114,8 @@ export class Application {
   readonly port: ApplicationPort;
   /** What it is told. */
   readonly ingress: Ingress;
+  /** Null where nobody can stay awake for it. */
+  readonly linger: Linger | null;
   readonly bindings = new Map<number, Binding>();
   readonly #privileged: boolean;
   readonly #maxFlows: number;
@@ -132,7 +141,7 @@ export class Application {
   /** The link took no more, or the budget ended, while records were left. */
   stalled = false;
   more = false;
-  /** It is to be resumed when others had their turn. */
+  /** It is to be resumed soon, or when others had their turn. */
   waitsTurn = false;
   /** In Tcpk's list of those that it looks at in every turn; turns since it last wanted something sent. */
   awake = false;
@@ -152,6 +161,7 @@ export class Application {
     this.#privileged = privileged;
     this.#maxFlows = maxFlows;
     this.port = port;
+    this.linger = port.stayAwake === undefined ? null : new Linger();
     this.ingress = new Ingress(window, tcpk.memory, this.counters, () => {
       if (!this.touched && !this.gone) tcpk.touch(this);
     });
@@ -172,6 +182,7 @@ export class Application {
     // It is thrown out when others had their turn, not in the middle of one.
     if (rx.broken) this.port.again();
     const shown = rx.publish();
+    if (shown && this.linger !== null) this.linger.shown(this.tcpk.ip.nowUs);
     let wake = false;
     if (sent) {
       this.#tx.release();
@@ -207,6 +218,7 @@ export class Application {
     const words = this.window.words;
     let left = this.window.sizes.txRing;
     let room = true;
+    let count = 0;
     this.stalled = false;
     this.more = false;
     this.idleTurns++;
@@ -232,6 +244,7 @@ export class Application {
       if (w < 0) break;
       const length = reader.length;
       left -= length;
+      count++;
       let fault: number;
       switch (words[w + RECORD_TYPE]) {
         case FROM_APP_SEGMENT:
@@ -259,6 +272,7 @@ export class Application {
         }
       }
     }
+    if (this.linger !== null) this.linger.came(tcpk.ip.nowUs, count);
     if (reader.broken || this.ingress.rx.broken) tcpk.expel(this, 'the ring was damaged');
   }
 
@@ -267,10 +281,16 @@ export class Application {
     return this.#budget <= 0 || this.counters.OutOctets >= this.#octetsLimit;
   }
 
-  /** All others have had their turn. */
+  /** All others have had their turn. What it has taken beyond its share (a call does not wait) is taken off the next. */
   refill(): void {
-    this.#budget = BUDGET;
-    this.#octetsLimit = this.counters.OutOctets + BUDGET_BYTES;
+    this.#budget = Math.min(this.#budget + BUDGET, BUDGET);
+    this.#octetsLimit = Math.min(this.#octetsLimit, this.counters.OutOctets) + BUDGET_BYTES;
+  }
+
+  /** What it has had done costs more than the record or the call that asked for it. */
+  charge(cost: number, octets: number): void {
+    this.#budget -= cost;
+    this.#octetsLimit -= octets;
   }
 
   /** The stack is awake anyway: it need not be rung for. */
@@ -418,7 +438,11 @@ export class Application {
     const op = words[0]!;
     if (op >= CALL_SOCKET_FIRST) {
       const sockets = (this.#sockets ??= this.tcpk.socketCalls(this));
-      return sockets === null ? -EAFNOSUPPORT : sockets.call(words, count);
+      if (sockets === null) return -EAFNOSUPPORT;
+      const result = sockets.call(words, count);
+      // What such a call moves, either way, is in its result: bytes.
+      if (result > 0) this.charge(op === CALL_DATAGRAM_SEND ? result >> DATAGRAM_SHIFT : result >> STREAM_SHIFT, result);
+      return result;
     }
     // What was not sent is zero.
     words.fill(0, count);

@@ -13,7 +13,8 @@ import type { ChannelInfo } from '../channel/channel.ts';
 import { CONTROL_BYTES, CONTROL_QUERIES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, thisThread } from '../channel/control.ts';
 import type { ControlHello, ControlQuery } from '../channel/control.ts';
 import type { NativeChannel } from '../channel/native.ts';
-import { DEFAULT_WINDOW, Window, windowFault, windowLength } from '../channel/window.ts';
+import { SLICE_US } from '../channel/linger.ts';
+import { DEFAULT_WINDOW, TX_TAIL, Window, windowFault, windowLength } from '../channel/window.ts';
 import type { WindowSizes } from '../channel/window.ts';
 import type { Clock } from '../clock.ts';
 import { EADDRINUSE, EAGAIN, ECONNREFUSED, errnoName } from '../errno.ts';
@@ -304,6 +305,13 @@ class Connection {
       },
       again: () => {
         setImmediate(() => tcpk.resume(app));
+      },
+      stayAwake: () => {
+        const tail = window.words[TX_TAIL]!;
+        setImmediate(() => {
+          native.awaitChange(window.words, TX_TAIL, tail, SLICE_US);
+          tcpk.resume(app);
+        });
       },
       release: (reason) => this.#release(window, reason),
     });

@@ -316,7 +316,9 @@ export class Tcpk implements TcpPortTable {
   /** All others have had their turn since this application's share was used up, or since it was found to want more. */
   resume(app: Application): void {
     app.waitsTurn = false;
+    if (app.gone) return;
     app.refill();
+    if (app.exhausted) this.comeBack(app);
     this.serve(app);
   }
 
@@ -325,6 +327,14 @@ export class Tcpk implements TcpPortTable {
     if (app.waitsTurn) return;
     app.waitsTurn = true;
     app.port.again();
+  }
+
+  /** What the application was just shown, it will answer soon. */
+  #stayAwake(app: Application): void {
+    app.attend();
+    if (app.waitsTurn) return;
+    app.waitsTurn = true;
+    app.port.stayAwake!();
   }
 
   /** From now on the application is looked at in every turn, for a while. */
@@ -371,7 +381,11 @@ export class Tcpk implements TcpPortTable {
     let left = 0;
     for (let i = 0; i < awake.length; i++) {
       const app = awake[i]!;
-      if (!app.gone && !app.stalled && (app.more || app.sleep())) this.comeBack(app);
+      if (!app.gone && !app.stalled) {
+        // To stay awake for several at a time would be to sleep for none.
+        if (!app.more && awake.length === 1 && app.linger !== null && app.linger.stays(this.ip.nowUs)) this.#stayAwake(app);
+        else if (app.more || app.sleep()) this.comeBack(app);
+      }
       if (!app.gone && app.idleTurns <= IDLE_TURNS) awake[left++] = app;
       else app.awake = false;
     }

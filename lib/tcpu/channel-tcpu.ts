@@ -5,6 +5,7 @@
  */
 
 import type { Channel, ChannelUser } from '../channel/channel.ts';
+import { Linger } from '../channel/linger.ts';
 import {
   EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE,
   ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REFUSED_PORTS, REPORT_ID, REPORT_WHAT, SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE,
@@ -84,14 +85,18 @@ export class ChannelTcpu implements ChannelUser {
   readonly #packet: IpPacket;
   readonly #again: LinkAlarm;
   readonly #clock: Clock;
+  readonly #linger: Linger | null;
   #gone = false;
   #reading = false;
+  /** `Channel.stayAwake` is to call `bell()` soon. */
+  #awake = false;
 
   constructor(options: ChannelTcpuOptions) {
     const { channel } = options;
     const { window } = channel;
     this.#channel = channel;
     this.#clock = options.clock;
+    this.#linger = channel.stayAwake === undefined ? null : new Linger();
     this.#words = window.words;
     this.#rx = new RingReader(window, window.rxRing, window.sizes.rxRing, RX_HEAD, RX_TAIL);
     this.#tx = new RingWriter(window, window.txRing, window.sizes.txRing, TX_HEAD, TX_TAIL);
@@ -122,6 +127,7 @@ export class ChannelTcpu implements ChannelUser {
   bell(): void {
     if (this.#gone || this.#reading) return;
     this.#reading = true;
+    this.#awake = false;
     this.counters.Wakeups++;
     Atomics.store(this.#words, APP_SLEEPS, 0);
     // With nothing in it, too: the stack may have made room for what waits here.
@@ -132,6 +138,7 @@ export class ChannelTcpu implements ChannelUser {
         break;
       }
       if (!this.#batch()) {
+        if (this.#staysAwake()) break;
         Atomics.store(this.#words, APP_SLEEPS, 1);
         if (!this.#rx.waiting) break;
         Atomics.store(this.#words, APP_SLEEPS, 0);
@@ -139,6 +146,15 @@ export class ChannelTcpu implements ChannelUser {
     }
     this.#reading = false;
     if (this.#rx.broken) this.#leave('the receive ring was damaged');
+  }
+
+  /** Looks again soon, for an answer to what was sent, and need not be rung for until then. */
+  #staysAwake(): boolean {
+    const linger = this.#linger;
+    if (linger === null || !linger.stays(this.tcpu.nowUs)) return false;
+    if (!this.#awake) this.#channel.stayAwake!();
+    this.#awake = true;
+    return true;
   }
 
   /** Goes on after others had their turn. */
@@ -155,6 +171,7 @@ export class ChannelTcpu implements ChannelUser {
     const tcpu = this.tcpu;
     let count = 0;
     tcpu.begin(this.memory.bytes);
+    const nowUs = tcpu.nowUs;
     while (count < BATCH) {
       const w = rx.next();
       if (w < 0) break;
@@ -163,6 +180,7 @@ export class ChannelTcpu implements ChannelUser {
       else this.#record(w);
       if (this.#gone) return false;
     }
+    if (count > 0 && this.#linger !== null) this.#linger.came(nowUs, count);
     tcpu.end();
     if (count === 0) return false;
     this.counters.Batches++;
@@ -268,6 +286,8 @@ export class ChannelTcpu implements ChannelUser {
     if (this.#tx.publish()) {
       this.counters.Bells++;
       this.#channel.ring();
+      if (this.#linger !== null) this.#linger.shown(this.tcpu.nowUs);
+      if (!this.#reading && this.#staysAwake()) Atomics.store(this.#words, APP_SLEEPS, 0);
     }
     const freed = memory.collect();
     const { starving } = this.tcpu.tcp;

@@ -651,15 +651,32 @@ t.test('a thousand rounds leave no descriptor and no mapping', { timeout: 60_000
   native.closeFd(listener);
 });
 
+t.test('waiting awake for a word', { timeout: 20_000 }, async (t) => {
+  const words = new Int32Array(new SharedArrayBuffer(16));
+  words[1] = -5;
+  const begin = performance.now();
+  t.equal(native.awaitChange(words, 1, -5, 2000), 0, 'it is as it was');
+  t.ok(performance.now() - begin >= 2, 'for as long as was asked');
+  t.equal(native.awaitChange(words, 1, 5, 10_000_000), 1, 'it is another at once');
+  t.equal(native.awaitChange(words, 4, 0, 1), -EINVAL, 'there is no such word');
+  const worker = new Worker('const { workerData } = require("worker_threads"); workerData[2] = 1; while (workerData[3] === 0); workerData[0] = 7;',
+    { eval: true, workerData: words });
+  t.equal(native.awaitChange(words, 2, 0, 10_000_000), 1, 'the other thread has begun');
+  words[3] = 1;
+  t.equal(native.awaitChange(words, 0, 0, 10_000_000), 1);
+  t.equal(words[0], 7);
+  await once(worker, 'exit');
+});
+
 t.test('nonsense from JavaScript is an errno', async (t) => {
   const nonsense = [undefined, null, NaN, -1, 1.5, 2 ** 31, 2 ** 53, Infinity, '', 'x', true, {}, [], () => {}, Symbol('s'), 5n,
     new Uint8Array(0), new Int32Array(4), new Float64Array(2), new ArrayBuffer(8), new DataView(new ArrayBuffer(8)),
     new SharedArrayBuffer(8), new Proxy({}, {})];
   const functions = Object.entries(native as unknown as Record<string, unknown>)
-    .filter(([name]) => ['arenaMap', 'arenaUnmap', 'map', 'eventfdListen', 'eventfdWrite', 'unixAccept', 'unixPeer', 'unixSend',
+    .filter(([name]) => ['arenaMap', 'arenaUnmap', 'map', 'eventfdListen', 'eventfdWrite', 'awaitChange', 'unixAccept', 'unixPeer', 'unixSend',
       'unixReceive', 'unixCall', 'watch', 'watchRef', 'watchUnref', 'unwatch', 'closeFd'].includes(name)) as
     [string, (...args: unknown[]) => unknown][];
-  t.equal(functions.length, 15);
+  t.equal(functions.length, 16);
   let seed = 1;
   const pick = () => nonsense[(seed = (seed * 48271) % 0x7fffffff) % nonsense.length];
   const before = descriptors();
