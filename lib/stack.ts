@@ -382,7 +382,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     }
     return new AttachServer({
       ...options, tcpk: this.tcpk, space: this.windows, clock: this.clock, info: () => this.channelInfo(0),
-      onquery: (kind) => this.#query(kind), onreport: (app, id, json) => this.survey!.answer(app, id, json),
+      onquery: (kind) => this.#query(kind), awaits: (app, id) => this.survey!.awaits(app, id),
+      onreport: (app, id, json) => this.survey!.answer(app, id, json),
     });
   }
 

@@ -45,6 +45,34 @@ export interface ControlHello {
   query?: ControlQuery;
 }
 
+/**
+ * Reads a first message from whoever it may be: an object with nothing in it but what a `ControlHello` has, each of
+ * its type, or null. Of another version than ours only `tcpu` is there. `query` may still be none of `CONTROL_QUERIES`.
+ */
+export function parseHello(text: string): (Omit<ControlHello, 'query'> & { query?: string }) | null {
+  let said: unknown;
+  try {
+    said = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof said !== 'object' || said === null) return null;
+  const { tcpu, name, sizes, query } = said as Record<string, unknown>;
+  if (typeof tcpu !== 'number') return null;
+  if (tcpu !== CONTROL_VERSION) return { tcpu };
+  if (name !== undefined && typeof name !== 'string') return null;
+  if (query !== undefined && typeof query !== 'string') return null;
+  const hello: ReturnType<typeof parseHello> = { tcpu };
+  if (name !== undefined) hello.name = name;
+  if (query !== undefined) hello.query = query;
+  if (sizes === undefined) return hello;
+  if (typeof sizes !== 'object' || sizes === null) return null;
+  const { rxRing, txRing, call, memory } = sizes as Record<string, unknown>;
+  if (typeof rxRing !== 'number' || typeof txRing !== 'number' || typeof call !== 'number' || typeof memory !== 'number') return null;
+  hello.sizes = { rxRing, txRing, call, memory };
+  return hello;
+}
+
 export interface ControlWelcome {
   mtu: number;
   features: number;

@@ -18,6 +18,8 @@ const ENOENT = 2;
 /** A stack that does not answer a call for so long is as good as gone. */
 const CALL_TIMEOUT_MS = 10_000;
 const HELLO_TIMEOUT_MS = 10_000;
+/** While the stack has not taken what of a report was sent, ms. */
+const REPORT_RETRY_MS = 2;
 
 /** There is no stack to attach to, or it will not have us. */
 export class AttachError extends Error {
@@ -153,6 +155,11 @@ export class ProcessChannel implements Channel {
   readonly #controlWatch: number;
   readonly #bellWatch: number;
   #user: ChannelUser | null = null;
+  /** The report that is being sent, what of it has gone, and what goes on with it. */
+  #reportId = 0;
+  #report: Buffer | null = null;
+  #reportAt = 0;
+  #reportTimer: NodeJS.Timeout | null = null;
   #closed = false;
 
   /** Takes over the descriptors: control socket; window, the application's bell, the stack's. */
@@ -196,20 +203,37 @@ export class ProcessChannel implements Channel {
     });
   }
 
+  /** In pieces, as fast as the stack takes them; a newer report takes the place of one that is not through. */
   report(id: number, json: string): void {
-    const text = Buffer.from(json);
+    this.#reportId = id;
+    this.#report = Buffer.from(json);
+    this.#reportAt = 0;
+    this.#sendReport();
+  }
+
+  #sendReport(): void {
+    if (this.#reportTimer !== null) clearTimeout(this.#reportTimer);
+    this.#reportTimer = null;
+    const text = this.#report;
+    if (text === null || this.#closed) return;
     const message = Buffer.alloc(CONTROL_BYTES >> 1);
-    let at = 0;
     do {
+      const at = this.#reportAt;
       const length = Math.min(text.length - at, message.length - REPORT_HEADER);
       message.writeInt32LE(CONTROL_REPORT, 0);
-      message.writeInt32LE(id, 4);
+      message.writeInt32LE(this.#reportId, 4);
       message.writeInt32LE(at + length < text.length ? 1 : 0, 8);
       text.copy(message, REPORT_HEADER, at, at + length);
-      // A stack that does not listen now gets no report; it asks again.
-      if (this.#closed || this.#native.unixSend(this.#control, message, 0, REPORT_HEADER + length, null) < 0) return;
-      at += length;
-    } while (at < text.length);
+      const sent = this.#native.unixSend(this.#control, message, 0, REPORT_HEADER + length, null);
+      if (sent === -EAGAIN) {
+        this.#reportTimer = setTimeout(() => this.#sendReport(), REPORT_RETRY_MS);
+        this.#reportTimer.unref();
+        return;
+      }
+      if (sent < 0) break;
+      this.#reportAt += length;
+    } while (this.#reportAt < text.length);
+    this.#report = null;
   }
 
   ref(): void {
@@ -237,6 +261,9 @@ export class ProcessChannel implements Channel {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#reportTimer !== null) clearTimeout(this.#reportTimer);
+    this.#reportTimer = null;
+    this.#report = null;
     const native = this.#native;
     native.unwatch(this.#controlWatch);
     native.unwatch(this.#bellWatch);

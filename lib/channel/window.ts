@@ -67,19 +67,24 @@ export function windowLength(sizes: WindowSizes): number {
   return CONTROL_BYTES + sizes.rxRing + sizes.txRing + sizes.call + sizes.memory;
 }
 
+/** What an application or a configuration says may be no number, and have no text. */
+function shown(size: unknown): string {
+  return typeof size === 'number' ? String(size) : 'no number';
+}
+
 /** Why these sizes cannot be, or null. */
 export function windowFault(sizes: WindowSizes): string | null {
   for (const [name, least, most] of [['rxRing', MIN_RX_RING, MAX_RING], ['txRing', MIN_RING, MAX_TX_RING]] as const) {
     const size = sizes[name];
     if (!Number.isInteger(size) || size < least || size > most || (size & (size - 1)) !== 0) {
-      return `${name} is ${size}; it must be a power of two from ${least} to ${most}`;
+      return `${name} is ${shown(size)}; it must be a power of two from ${least} to ${most}`;
     }
   }
   if (!Number.isInteger(sizes.memory) || sizes.memory < MIN_MEMORY || sizes.memory > MAX_MEMORY || sizes.memory % PAGE !== 0) {
-    return `memory is ${sizes.memory}; it must be a multiple of ${PAGE} from ${MIN_MEMORY} to ${MAX_MEMORY}`;
+    return `memory is ${shown(sizes.memory)}; it must be a multiple of ${PAGE} from ${MIN_MEMORY} to ${MAX_MEMORY}`;
   }
   if (!Number.isInteger(sizes.call) || sizes.call < PAGE || sizes.call > MAX_RING || sizes.call % PAGE !== 0) {
-    return `call is ${sizes.call}; it must be a multiple of ${PAGE} from ${PAGE} to ${MAX_RING}`;
+    return `call is ${shown(sizes.call)}; it must be a multiple of ${PAGE} from ${PAGE} to ${MAX_RING}`;
   }
   return null;
 }

@@ -34,8 +34,8 @@ function end({ address, port }: { address: string; port: number }): string {
 }
 
 /** `kernel`, or pid/name. The name is the application's own choice: nothing in it may move a terminal's cursor. */
-export function ownerName({ name, pid }: ConnectionOwner): string {
-  return name === 'kernel' ? name : `${pid}/${name.replace(/[^\x21-\x7e]/g, '_')}`;
+export function ownerName({ kind, name, pid }: ConnectionOwner): string {
+  return kind === 'stack' ? name : `${pid}/${name.replace(/[^\x21-\x7e]/g, '_')}`;
 }
 
 /** The figures as `ss -i` prints Linux's; what an application has not told is left out. */

@@ -32,7 +32,7 @@ connections that wait to be accepted, Send-Q the most that may.
 Examples:
   $ tcpu ss
   $ tcpu ss -ai
-  $ tcpu ss -a --json | jq '.[] | select(.owner.name == "kernel")'`)
+  $ tcpu ss -a --json | jq '.[] | select(.owner.kind == "stack")'`)
     .action((options: SsOptions) => ss(options));
 }
 

@@ -6,12 +6,13 @@
  * A window is made, sealed and sized here: an application can write to it, but cannot take it away.
  */
 
-import { chmodSync, unlinkSync } from 'node:fs';
+import { unlinkSync } from 'node:fs';
+import { StringDecoder } from 'node:string_decoder';
 import createDebug from 'debug';
 import { CALL_WORDS } from '../channel/channel.ts';
 import type { ChannelInfo } from '../channel/channel.ts';
-import { CONTROL_BYTES, CONTROL_QUERIES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, thisThread } from '../channel/control.ts';
-import type { ControlHello, ControlQuery } from '../channel/control.ts';
+import { CONTROL_BYTES, CONTROL_QUERIES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, parseHello, thisThread } from '../channel/control.ts';
+import type { ControlQuery } from '../channel/control.ts';
 import type { NativeChannel } from '../channel/native.ts';
 import { SLICE_US } from '../channel/linger.ts';
 import { DEFAULT_WINDOW, TX_TAIL, Window, windowFault, windowLength } from '../channel/window.ts';
@@ -26,6 +27,9 @@ const debug = createDebug('tcpu:tcpk');
 
 /** Connections that have not said yet what they want, at most, and for how long they may be silent. */
 const MAX_STRANGERS = 64;
+/** Of these, those of one user at most, and those that are kept free for root and the stack's own user. */
+const STRANGERS_PER_USER = 16;
+const STRANGERS_OF_ROOT = 16;
 const HELLO_TIMEOUT_MS = 5000;
 /** Messages of one application that are handled before others get their turn. */
 const MESSAGES = 32;
@@ -35,9 +39,18 @@ const MESSAGES = 32;
  */
 const EXPULSIONS = 4;
 const PENALTY_MS = 500;
-/** Longest name that is kept, characters; longest report, bytes. */
+/** Longest name that is kept, characters. */
 const MAX_NAME = 64;
-const MAX_REPORT = 64 << 20;
+/** What a terminal or a log could take amiss: control characters (C1 too), marks that turn text, ends of lines, halves of characters. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+/** Longest report, bytes: for each connection and binding that the application has, and besides; and in any case. */
+const REPORT_EACH = 1536;
+const REPORT_BESIDES = 64 << 10;
+const MAX_REPORT = 4 << 20;
+/** From the end of one survey to the next, at least. */
+const SURVEY_GAP_MS = 100;
+/** Accepting fails for want of descriptors: until it is tried again. */
+const ACCEPT_AGAIN_MS = 100;
 
 export interface AttachServerOptions {
   tcpk: Tcpk;
@@ -51,6 +64,8 @@ export interface AttachServerOptions {
   allowPrivilegedPorts?: boolean;
   /** Answers `ControlQuery`s. */
   onquery: (kind: ControlQuery) => Promise<unknown>;
+  /** Whether the answer with this id is waited for; others are not even read. */
+  awaits: (app: Application, id: number) => boolean;
   /** Takes the answers to `Ingress.askReport`. */
   onreport: (app: Application, id: number, json: string) => void;
 }
@@ -71,10 +86,16 @@ export class AttachServer {
   readonly #options: AttachServerOptions;
   readonly #native: NativeChannel;
   readonly #fd: number;
-  readonly #watch: number;
+  #watch: number;
   readonly #connections = new Set<Connection>();
   /** By user: when one of his applications was thrown out, ms, the last few. */
   readonly #expulsions = new Map<number, number[]>();
+  /** By user: bytes of his windows. */
+  readonly #windows = new Map<number, number>();
+  /** Answers on their way. */
+  readonly #answers = new Map<ControlQuery, Promise<Buffer>>();
+  #lastAnswer: Promise<void> = Promise.resolve();
+  #again: NodeJS.Timeout | null = null;
   #closed = false;
 
   /** @throws AttachServerError when the path cannot be had */
@@ -85,23 +106,80 @@ export class AttachServer {
     this.#options = options;
     this.#native = native;
     this.#fd = listen(native, options.path, options.mode ?? 0o600);
-    this.#watch = native.watch(this.#fd, false, () => this.#accept());
+    this.#watch = this.#listen();
+  }
+
+  #listen(): number {
+    const watch = this.#native.watch(this.#fd, false, () => this.#accept());
     // The stack keeps the process, not those who might come.
-    native.watchUnref(this.#watch);
+    this.#native.watchUnref(watch);
+    return watch;
   }
 
   #accept(): void {
     for (;;) {
       const fd = this.#native.unixAccept(this.#fd);
-      if (fd < 0) return;
-      let strangers = 0;
-      for (const one of this.#connections) if (one.stranger) strangers++;
-      if (strangers >= MAX_STRANGERS) {
+      if (fd === -EAGAIN) return;
+      if (fd < 0) {
+        // EMFILE, ENFILE, ENOMEM: whoever waits goes on waiting, and the socket would stay readable.
+        debug('cannot accept: %s', errnoName(-fd));
+        this.#native.unwatch(this.#watch);
+        this.#again = setTimeout(() => {
+          this.#again = null;
+          this.#watch = this.#listen();
+        }, ACCEPT_AGAIN_MS);
+        this.#again.unref();
+        return;
+      }
+      const credentials = this.#native.unixPeer(fd);
+      if (typeof credentials === 'number' || !this.#hasRoomFor(credentials.uid)) {
         this.#native.closeFd(fd);
         continue;
       }
-      this.#connections.add(new Connection(this, this.#native, fd, this.#options));
+      this.#connections.add(new Connection(this, this.#native, fd, credentials, this.#options));
     }
+  }
+
+  /** Nobody can keep others out by being many. */
+  #hasRoomFor(uid: number): boolean {
+    let strangers = 0;
+    let ofUser = 0;
+    for (const one of this.#connections) {
+      if (!one.stranger) continue;
+      strangers++;
+      if (one.credentials.uid === uid) ofUser++;
+    }
+    return isTrusted(uid) ? strangers < MAX_STRANGERS : ofUser < STRANGERS_PER_USER && strangers < MAX_STRANGERS - STRANGERS_OF_ROOT;
+  }
+
+  /** @internal Counts a window of this user, or returns false: he has had half of all the space. */
+  takeSpace(uid: number, bytes: number): boolean {
+    const { space } = this.#options;
+    const taken = (this.#windows.get(uid) ?? 0) + bytes;
+    if (!isTrusted(uid) && taken > (space.end - space.start) / 2) return false;
+    this.#windows.set(uid, taken);
+    return true;
+  }
+
+  /** @internal The window is gone. */
+  giveSpace(uid: number, bytes: number): void {
+    const left = this.#windows.get(uid)! - bytes;
+    if (left > 0) this.#windows.set(uid, left);
+    else this.#windows.delete(uid);
+  }
+
+  /** @internal The answer to a query as JSON. All who ask while it is on its way get the same; no two surveys run at a time. */
+  answer(kind: ControlQuery): Promise<Buffer> {
+    const same = this.#answers.get(kind);
+    if (same !== undefined) return same;
+    const answer = this.#lastAnswer.then(() => this.#options.onquery(kind)).then((result) => Buffer.from(JSON.stringify(result)));
+    this.#answers.set(kind, answer);
+    const over = (): Promise<void> => {
+      this.#answers.delete(kind);
+      return new Promise((resolve) => setTimeout(resolve, SURVEY_GAP_MS).unref());
+    };
+    this.#lastAnswer = answer.then(over, over);
+    return answer;
   }
 
   /** @internal A connection is over. */
@@ -132,7 +210,8 @@ export class AttachServer {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#native.unwatch(this.#watch);
+    if (this.#again === null) this.#native.unwatch(this.#watch);
+    else clearTimeout(this.#again);
     this.#native.closeFd(this.#fd);
     try {
       unlinkSync(this.path);
@@ -165,9 +244,12 @@ function listen(native: NativeChannel, path: string, mode: number): number {
     const code = errnoName(-fd) ?? 'ENOENT';
     throw new AttachServerError(`cannot listen at ${path} (${code}); give another path with --socket`, code);
   }
-  // Whatever the umask is.
-  chmodSync(path, mode);
   return fd;
+}
+
+/** Root, and the stack's own user, could end the stack anyway. */
+function isTrusted(uid: number): boolean {
+  return uid === 0 || uid === process.getuid?.();
 }
 
 /** One connection to the control socket: a stranger at first, then an application, or a question. */
@@ -175,6 +257,7 @@ class Connection {
   readonly #server: AttachServer;
   readonly #native: NativeChannel;
   readonly #fd: number;
+  readonly credentials: Credentials;
   readonly #options: AttachServerOptions;
   readonly #watch: number;
   readonly #message = Buffer.alloc(CONTROL_BYTES);
@@ -188,17 +271,21 @@ class Connection {
   /** Of the application: window, its bell, ours, and what it gets in place of its bell. */
   #fds: number[] = [];
   #bellWatch = -1;
+  /** The report that is coming in: its id, what has come of it, and how much that was. */
+  #reportId = -1;
   #report = '';
   #reportBytes = 0;
+  #decoder = new StringDecoder('utf8');
   #closed = false;
 
-  constructor(server: AttachServer, native: NativeChannel, fd: number, options: AttachServerOptions) {
+  constructor(server: AttachServer, native: NativeChannel, fd: number, credentials: Credentials, options: AttachServerOptions) {
     this.#server = server;
     this.#native = native;
     this.#fd = fd;
+    this.credentials = credentials;
     this.#options = options;
     this.#words = new Int32Array(this.#message.buffer, this.#message.byteOffset, CONTROL_BYTES >> 2);
-    this.#watch = native.watch(fd, false, () => this.#readable());
+    this.#watch = native.watch(fd, false, () => this.#guarded(() => this.#readable()));
     native.watchUnref(this.#watch);
     this.#timer = setTimeout(() => this.close('nothing was asked'), HELLO_TIMEOUT_MS);
     this.#timer.unref();
@@ -206,6 +293,17 @@ class Connection {
 
   get stranger(): boolean {
     return this.#app === null;
+  }
+
+  /** What one connection brings about ends that connection, not the stack. */
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      debug('pid %d: %O', this.credentials.pid, error);
+      if (this.#app !== null) this.#options.tcpk.expel(this.#app, 'what it sent made the stack fail');
+      else this.close('what it sent made the stack fail');
+    }
   }
 
   #readable(): void {
@@ -233,27 +331,18 @@ class Connection {
     clearTimeout(this.#timer!);
     this.#timer = null;
     this.#asked = true;
-    let hello: ControlHello;
-    try {
-      hello = JSON.parse(this.#message.toString('utf8', 0, length)) as ControlHello;
-      if (typeof hello !== 'object' || hello === null) throw new TypeError('no object');
-    } catch {
+    const hello = parseHello(this.#message.toString('utf8', 0, length));
+    if (hello === null) {
       this.#refuse('what was sent is no request', 'EPROTO');
-      return;
-    }
-    if (hello.tcpu !== CONTROL_VERSION) {
-      this.#refuse(`this stack speaks version ${CONTROL_VERSION}, the application ${String(hello.tcpu)}; use the same tcpu for both`, 'EPROTO');
+    } else if (hello.tcpu !== CONTROL_VERSION) {
+      this.#refuse(`this stack speaks version ${CONTROL_VERSION}, the application ${hello.tcpu}; use the same tcpu for both`, 'EPROTO');
     } else if (hello.query !== undefined) {
       this.#query(hello.query);
     } else {
-      const credentials = this.#native.unixPeer(this.#fd);
-      if (typeof credentials === 'number') {
-        this.close('its credentials cannot be had');
-        return;
-      }
-      const waitMs = this.#server.penaltyMs(credentials.uid);
-      if (waitMs === 0) this.#attach(hello, credentials);
-      else this.#timer = setTimeout(() => this.#attach(hello, credentials), waitMs);
+      const { name = '', sizes = DEFAULT_WINDOW } = hello;
+      const waitMs = this.#server.penaltyMs(this.credentials.uid);
+      if (waitMs === 0) this.#attach(name, sizes);
+      else this.#timer = setTimeout(() => this.#guarded(() => this.#attach(name, sizes)), waitMs);
     }
   }
 
@@ -266,20 +355,24 @@ class Connection {
     return this.#native.unixSend(this.#fd, bytes, 0, bytes.length, fds) === bytes.length;
   }
 
-  #attach(hello: ControlHello, credentials: Credentials): void {
+  #attach(wanted: string, sizes: WindowSizes): void {
     const { tcpk, space, clock } = this.#options;
+    const { credentials } = this;
     const native = this.#native;
     this.#timer = null;
-    const asked = typeof hello.sizes === 'object' && hello.sizes !== null ? hello.sizes : DEFAULT_WINDOW;
-    const sizes: WindowSizes = { rxRing: asked.rxRing, txRing: asked.txRing, call: asked.call, memory: asked.memory };
     const fault = windowFault(sizes);
     if (fault !== null) {
       this.#refuse(`window.${fault}`, 'EINVAL');
       return;
     }
     const bytes = windowLength(sizes);
+    if (!this.#server.takeSpace(credentials.uid, bytes)) {
+      this.#refuse('this user has half of the room for applications already', 'ENOBUFS');
+      return;
+    }
     const base = space.allocate(bytes);
     if (base < 0) {
+      this.#server.giveSpace(credentials.uid, bytes);
       this.#refuse('the stack has no room for another application', 'ENOBUFS');
       return;
     }
@@ -292,13 +385,14 @@ class Connection {
       for (const fd of fds) if (fd >= 0) native.closeFd(fd);
       if (mapped === 0) native.arenaUnmap(space.buffer, base, bytes);
       space.free(base, bytes);
+      this.#server.giveSpace(credentials.uid, bytes);
       this.#refuse('the stack cannot make shared memory for another application', 'ENOMEM');
       return;
     }
     this.#fds = fds;
     const window = new Window(space.buffer, base, sizes);
     const privileged = credentials.uid === 0 || this.#options.allowPrivilegedPorts === true;
-    const name = typeof hello.name === 'string' ? hello.name.slice(0, MAX_NAME) : '';
+    const name = wanted.slice(0, MAX_NAME).replace(UNPRINTABLE, '?');
     const app = tcpk.attach(window, credentials, name, privileged, {
       ring: () => {
         native.eventfdWrite(bell);
@@ -345,19 +439,33 @@ class Connection {
   }
 
   #takeReport(app: Application, length: number): void {
+    const { awaits, onreport } = this.#options;
     const id = this.#words[1]!;
     const more = this.#words[2] !== 0;
-    this.#reportBytes += length;
-    if (this.#reportBytes > MAX_REPORT) {
-      this.#options.tcpk.expel(app, 'its report does not end');
+    if (id !== this.#reportId) this.#forgetReport(id);
+    if (!awaits(app, id)) {
+      this.#forgetReport(id);
       return;
     }
-    this.#report += this.#message.toString('utf8', REPORT_HEADER, length);
+    this.#reportBytes += length;
+    if (this.#reportBytes > Math.min((app.flowCount + app.bindings.size) * REPORT_EACH + REPORT_BESIDES, MAX_REPORT)) {
+      this.#forgetReport(id);
+      // No answer. The rest is not waited for any more.
+      onreport(app, id, '');
+      return;
+    }
+    this.#report += this.#decoder.write(this.#message.subarray(REPORT_HEADER, length));
     if (more) return;
     const report = this.#report;
+    this.#forgetReport(id);
+    onreport(app, id, report);
+  }
+
+  #forgetReport(next: number): void {
+    this.#reportId = next;
     this.#report = '';
+    if (this.#reportBytes > 0) this.#decoder = new StringDecoder('utf8');
     this.#reportBytes = 0;
-    this.#options.onreport(app, id, report);
   }
 
   /** TCPK is done with the application, and the device with its memory. */
@@ -369,6 +477,7 @@ class Connection {
     native.unwatch(this.#bellWatch);
     native.arenaUnmap(space.buffer, window.base, window.length);
     space.free(window.base, window.length);
+    this.#server.giveSpace(this.credentials.uid, window.length);
     for (const fd of this.#fds) native.closeFd(fd);
     this.#app = null;
     this.close(reason);
@@ -376,14 +485,13 @@ class Connection {
 
   // ------------------------------------------------------------------------------------ queries
 
-  #query(kind: ControlQuery): void {
-    if (!CONTROL_QUERIES.includes(kind)) {
-      this.#refuse(`there is no query '${String(kind)}'`, 'EINVAL');
+  #query(asked: string): void {
+    const kind = CONTROL_QUERIES.find((one) => one === asked);
+    if (kind === undefined) {
+      this.#refuse(`there is no query '${asked.slice(0, MAX_NAME)}'`, 'EINVAL');
       return;
     }
-    this.#options.onquery(kind).then((result) => this.#stream(Buffer.from(JSON.stringify(result))), (error: unknown) => {
-      this.#refuse(String(error), 'EIO');
-    });
+    this.#server.answer(kind).then((text) => this.#stream(text), (error: unknown) => this.#refuse(String(error), 'EIO'));
   }
 
   /** Sends a text in pieces, as fast as it is read. */

@@ -36,6 +36,8 @@ export interface ReportContents {
 
 /** Whose a connection is. */
 export interface ConnectionOwner {
+  /** The stack's own process, or an application: only this tells, an application may call itself what it likes. */
+  kind: 'stack' | 'application';
   /** `kernel` for what the stack's own process has open. */
   name: string;
   pid: number;
@@ -81,6 +83,11 @@ export class Survey {
 
   constructor(options: SurveyOptions) {
     this.#options = options;
+  }
+
+  /** Whether this application has been asked this and has not answered yet. */
+  awaits(app: Application, id: number): boolean {
+    return this.#waiting.get(id)?.app === app;
   }
 
   /** Takes an application's answer. */
@@ -140,7 +147,17 @@ export class Survey {
   async connections(details = false): Promise<OwnedConnection[]> {
     const reports = await this.#ask(REPORT_CONNECTIONS | (details ? REPORT_DETAILS : 0));
     const list = this.#ofKernel(details);
-    for (const [app, report] of reports) if (!app.gone) this.#ofApplication(app, report, list);
+    for (const [app, report] of reports) {
+      if (app.gone) continue;
+      let part: OwnedConnection[];
+      try {
+        part = this.#ofApplication(app, report);
+      } catch {
+        // Whatever it said, it is listed, and so are all others.
+        part = this.#ofApplication(app, null);
+      }
+      for (const one of part) list.push(one);
+    }
     return list;
   }
 
@@ -159,7 +176,7 @@ export class Survey {
         for (const tcb of socket.listener.queue) owners.set(tcb, owner);
       });
     }
-    const stack: ConnectionOwner = { name: 'kernel', pid, uid };
+    const stack: ConnectionOwner = { kind: 'stack', name: 'kernel', pid, uid };
     const add = (info: ConnectionInfo, owner: object | null): void => {
       list.push({ ...info, tcp: 'kernel', owner: (owner === null ? undefined : owners.get(owner)) ?? stack });
     };
@@ -169,13 +186,15 @@ export class Survey {
     return list;
   }
 
-  #ofApplication(app: Application, report: ReportContents | null, list: OwnedConnection[]): void {
+  #ofApplication(app: Application, report: ReportContents | null): OwnedConnection[] {
+    const list: OwnedConnection[] = [];
     const owner = ownerOf(app);
     const said = new Map<string, Record<string, unknown>>();
     if (report !== null && Array.isArray(report.connections)) {
       for (const one of report.connections as unknown[]) {
-        if (!isObject(one) || !isObject(one['local'])) continue;
-        said.set(keyOf(one['local'], isObject(one['remote']) ? one['remote'] : null), one);
+        if (!isObject(one) || !isEnd(one['local'])) continue;
+        const remote = one['remote'] ?? null;
+        if (remote === null || isEnd(remote)) said.set(keyOf(one['local'], remote), one);
       }
     }
     for (const one of app.bindings.values()) {
@@ -197,6 +216,7 @@ export class Survey {
         recvQueue: countOf(one?.['recvQueue']), sendQueue: countOf(one?.['sendQueue']), info: figuresOf(one?.['info']),
       });
     });
+    return list;
   }
 
   // ---------------------------------------------------------------------------------- counters
@@ -217,7 +237,7 @@ export class Survey {
       });
       list.push({
         ...ownerOf(app), bindings: app.bindings.size, flows: app.flowCount, sockets, channel: { ...app.counters }, violations,
-        counters: report === null ? null : groupsOf(report.counters),
+        counters: report === null ? null : groupsOrNull(report.counters),
       });
     }
     return list;
@@ -225,7 +245,7 @@ export class Survey {
 }
 
 function ownerOf(app: Application): ConnectionOwner {
-  return { name: app.name, pid: app.credentials.pid, uid: app.credentials.uid };
+  return { kind: 'application', name: app.name, pid: app.credentials.pid, uid: app.credentials.uid };
 }
 
 // -------------------------------------------------------------------- what applications say
@@ -234,8 +254,17 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function keyOf(local: Record<string, unknown>, remote: Record<string, unknown> | null): string {
-  const end = ({ address, port }: Record<string, unknown>): string => `${String(address)} ${String(port)}`;
+interface End {
+  address: string;
+  port: number;
+}
+
+function isEnd(value: unknown): value is End {
+  return isObject(value) && typeof value['address'] === 'string' && Number.isInteger(value['port']);
+}
+
+function keyOf(local: End, remote: End | null): string {
+  const end = ({ address, port }: End): string => `${address} ${port}`;
   return remote === null ? end(local) : `${end(local)} ${end(remote)}`;
 }
 
@@ -252,6 +281,14 @@ function figuresOf(value: unknown): TcpInfo | null {
     if (plain && WORD.test(name)) figures[name] = figure;
   }
   return figures as unknown as TcpInfo;
+}
+
+function groupsOrNull(value: unknown): Record<string, Record<string, number>> | null {
+  try {
+    return groupsOf(value);
+  } catch {
+    return null;
+  }
 }
 
 function groupsOf(value: unknown): Record<string, Record<string, number>> {

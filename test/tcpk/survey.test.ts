@@ -4,6 +4,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 import { attach } from '../../lib/attach.ts';
 import type { Attachment, OwnAttachment } from '../../lib/attach.ts';
+import { ownerName } from '../../lib/cli/ss-format.ts';
 import { VirtualClock } from '../../lib/clock.ts';
 import { EINPROGRESS } from '../../lib/errno.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
@@ -142,6 +143,8 @@ t.test('an application that says nothing, or nonsense', async (t) => {
   const remote = { address: '10.9.0.1', port };
   const lies: unknown[] = [
     null, 7, 'text', [], {}, { connections: 7 }, { connections: [null, 1, 'x', {}, { local }, { local: 1, remote: 2 }] },
+    // What has no text.
+    { connections: [{ local: { address: { toString: 1, valueOf: 1 }, port: 1 } }, { local, remote: { address: SERVER, port: { toString: 1 } } }] },
     { connections: [{ local, remote, state: 'RICH', recvQueue: -1, sendQueue: 'many', info: [] }] },
     // Somebody else's.
     { connections: [{ local: { address: SERVER, port: 22 }, remote, state: 'ESTABLISHED', recvQueue: 1, sendQueue: 1 }] },
@@ -172,4 +175,16 @@ t.test('an application that goes while it is asked', async (t) => {
   await w.own.close();
   w.clock.advance(501_000);
   t.same(await list, []);
+});
+
+t.test('an application that calls itself kernel', async (t) => {
+  const w = await world(t);
+  const other = await attach({ stack: w.server, name: 'kernel', tcp: 'tcpu' }) as OwnAttachment;
+  t.teardown(() => other.close());
+  listen(other, 5);
+  listen(w.server, 6);
+  const list = await connections(w);
+  t.same(list.map(({ local, owner }) => [local.port, owner.kind]), [[6, 'stack'], [5, 'application']]);
+  t.equal(ownerName(list[0]!.owner), 'kernel');
+  t.equal(ownerName(list[1]!.owner), `${list[1]!.owner.pid}/kernel`);
 });
