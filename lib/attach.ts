@@ -133,7 +133,8 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   }
 
   protected violated(reason: number, count: number): void {
-    this.emit('violation', VIOLATION_NAMES[reason] ?? 'unknown', count);
+    // Later: a listener that throws must not do so in the middle of a batch.
+    queueMicrotask(() => this.emit('violation', VIOLATION_NAMES[reason] ?? 'unknown', count));
   }
 
   /** The stack is gone; all sockets know. */

@@ -10,7 +10,7 @@
  */
 
 import { EventEmitter } from 'node:events';
-import { PacketMemory } from './buffer/packet-memory.ts';
+import { BLOCK_SIZE, PacketMemory } from './buffer/packet-memory.ts';
 import { TransmitQueue } from './buffer/transmit-queue.ts';
 import type { Channel, ChannelInfo } from './channel/channel.ts';
 import type { ControlQuery } from './channel/control.ts';
@@ -160,6 +160,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   /** Where their windows lie. */
   readonly windows: WindowSpace | null;
 
+  /** Where applications of other processes attach. */
+  readonly #servers = new Set<AttachServer>();
   readonly #tx: TransmitQueue;
   readonly #alarm: Alarm;
   /** Comes back to applications for which something is left to do. */
@@ -380,11 +382,13 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     if (this.tcpk === null || this.windows === null) {
       throw new RangeError('this stack takes no applications; create it with applications: true');
     }
-    return new AttachServer({
+    const server = new AttachServer({
       ...options, tcpk: this.tcpk, space: this.windows, clock: this.clock, info: () => this.channelInfo(0),
       onquery: (kind) => this.#query(kind), awaits: (app, id) => this.survey!.awaits(app, id),
       onreport: (app, id, json) => this.survey!.answer(app, id, json),
     });
+    this.#servers.add(server);
+    return server;
   }
 
   #query(kind: ControlQuery): Promise<unknown> {
@@ -402,10 +406,22 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
 
   /** Serves the sockets that an application has in this stack. */
   #socketCalls(app: Application): SocketCalls {
-    return new SocketCallServer({
+    const room = this.clock.alarm(() => {
+      if (this.#closed) return;
+      this.enter();
+      server.roomAgain();
+      this.leave();
+    });
+    const server = new SocketCallServer({
       window: app.window, provider: this, udp: this.udp, echo: this.echo,
       notify: (socket, events, value) => app.ingress.notify(socket, events, value), mayBind: (_protocol, port) => app.mayBind(port),
+      maxSockets: 4096, maxDatagramSockets: 1024, maxEchoSockets: 64,
+      maxSndbuf: this.tcp.config.sndbufMax, maxRcvbuf: this.tcp.config.rcvbufMax,
+      // An application may have a quarter of the memory for what it sends.
+      memoryLimit: this.memory.blockCount * BLOCK_SIZE / 4, whenFull: () => room.set(this.clock.nowUs() + 1000),
+      owner: app, uid: app.credentials.uid,
     });
+    return server;
   }
 
   /** Every connection and listener of the kernel-style TCP. Those of applications: `survey`. */
@@ -499,6 +515,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   #shut(): void {
     this.#closing = null;
     this.enter();
+    for (const server of this.#servers) server.close();
     this.tcpk?.close('the stack has closed');
     this.tcp.abortAll(ECONNABORTED);
     this.leave();

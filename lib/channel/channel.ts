@@ -1,7 +1,7 @@
 /**
  * What an application has of a stack: the datagram socket between TCPU and TCPK (2.2 of the report).
  * Behind this interface stand the shared memory of another process (process-channel.ts), the stack in the
- * same thread (lib/tcpk/tcpk.ts, for tests and for whole networks in one process), and a worker thread.
+ * same thread (lib/tcpk/local-channel.ts, for tests and for whole networks in one process), and a worker thread.
  *
  * - Segments and events go through the window's rings, batched: `ring()` says that there is something
  *   new, once for all of it.

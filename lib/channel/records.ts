@@ -12,7 +12,7 @@ export const TO_APP_SEGMENT = 1;
 export const TO_APP_ICMP = 2;
 /** The path MTU to a destination is another. */
 export const TO_APP_PATH_MTU = 3;
-/** Something happened to a socket that the application has in the stack (lib/channel/calls.ts). */
+/** Something happened to a socket that the application has in the stack (lib/channel/socket-calls.ts). */
 export const TO_APP_EVENT = 4;
 /** The stack has dropped what the application sent, and why: `VIOLATION_…` of lib/tcpk/egress.ts. */
 export const TO_APP_VIOLATION = 5;

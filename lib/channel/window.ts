@@ -10,7 +10,7 @@
  *     | words    | application   | stack         | call          | (PacketMemory)          |
  *     +----------+---------------+---------------+---------------+-------------------------+
  *
- * The same layout lies in a memfd that both processes map (application.ts of lib/tcpk, attach.ts), in a
+ * The same layout lies in a memfd that both processes map (attach-server.ts of lib/tcpk, process-channel.ts), in a
  * part of the stack's own memory for an application in the same thread, and in a SharedArrayBuffer for
  * one in a worker. All offsets that cross are relative to the window's start, in bytes. Integers are in
  * the machine's order: both sides are on one machine.

@@ -45,6 +45,8 @@ export const VIOLATION_NAMES: readonly string[] = [
 const SENT = 0;
 
 const MAX_TCP_HEADER = 60;
+/** Parts of a segment that is cut cost as much as a record, so many (1 << this) of them. */
+const PARTS_SHIFT = 5;
 /** The least that TCP sends in a segment (`updateSndMss`): smaller parts would only make many packets of one record. */
 const MIN_PART = 8;
 
@@ -89,6 +91,8 @@ export function sendSegment(app: Application, ip: Ip, w: number, length: number)
   follow(flow, view, at, payload);
   app.counters.OutSegs++;
   app.counters.OutOctets += payload;
+  // The device, or who comes after it, has the more to do the smaller the parts are.
+  if (gsoType !== GSO_NONE) app.charge(Math.ceil(payload / gsoSize) >> PARTS_SHIFT, 0);
   return SENT;
 }
 

@@ -1,7 +1,8 @@
 /**
  * What the stack tells an application: the writing side of the receive ring (records TO_APP_… of
  * lib/channel/records.ts). Segments that find no room are dropped and counted, as in any full socket buffer; a part of
- * the ring is kept for what must not be lost: events of sockets, news of path MTUs.
+ * the ring is kept for the rest. Events of sockets that find no room even there wait; news of a smaller path MTU is repeated
+ * when a segment is too large for it.
  */
 
 import { copyBytes } from '../buffer/packet-memory.ts';

@@ -46,7 +46,7 @@ export interface TcpkOptions {
   linkMtu: () => number;
   /** Makes the server for an application's socket calls. */
   socketCalls: (app: Application) => SocketCalls | null;
-  /** Calls `retry()` in a few milliseconds. */
+  /** Begins a turn in a few milliseconds. */
   later: () => void;
   seed: number;
   /** Flows of one application. */
@@ -54,7 +54,7 @@ export interface TcpkOptions {
 }
 
 export class TcpkCounters {
-  /** Segments that went to applications, and those that nobody's binding wanted. */
+  /** Segments that went to applications. */
   InDelivered = 0;
   Attached = 0;
   Detached = 0;

@@ -66,14 +66,23 @@ class Events {
   /** Tells what waits, as far as there is room. */
   flush(): void {
     const words = this.#window.words;
+    if (!this.#putAll()) {
+      Atomics.store(words, TX_WAITS, 1);
+      // Main may have made room just before.
+      this.#putAll();
+    }
+    if (this.#ring.publish() && Atomics.exchange(words, APP_SLEEPS, 0) !== 0) this.#wake();
+  }
+
+  /** Returns whether nothing is left. */
+  #putAll(): boolean {
     for (const [socket, { bits, value }] of this.#late) {
       if (!this.#putSocket(socket, bits, value)) break;
       this.#late.delete(socket);
     }
     if (this.#violations > 0 && this.#putViolations()) this.#violations = 0;
     if (this.#gone !== null && this.#late.size === 0 && this.#putGone(this.#gone)) this.#gone = null;
-    if (this.#late.size > 0 || this.#violations > 0 || this.#gone !== null) Atomics.store(words, TX_WAITS, 1);
-    if (this.#ring.publish() && Atomics.exchange(words, APP_SLEEPS, 0) !== 0) this.#wake();
+    return this.#late.size === 0 && this.#violations === 0 && this.#gone === null;
   }
 
   #putSocket(socket: number, bits: number, value: number): boolean {
