@@ -268,8 +268,8 @@ class Connection {
   /** The first message has come. */
   #asked = false;
   #app: Application | null = null;
-  /** Of the application: window, its bell, ours, and what it gets in place of its bell. */
-  #fds: number[] = [];
+  /** Gives back the application's window, and its descriptors: the window's, its bell, ours, and what it gets in place of its bell. */
+  #giveBack: (() => void) | null = null;
   #bellWatch = -1;
   /** The report that is coming in: its id, what has come of it, and how much that was. */
   #reportId = -1;
@@ -376,20 +376,24 @@ class Connection {
       this.#refuse('the stack has no room for another application', 'ENOBUFS');
       return;
     }
-    const memfd = native.memfd('tcpu', bytes);
-    // It may wait for its own bell, and ring ours, but do nothing else to the one that we write to.
-    const bell = native.eventfd();
-    const fds = [memfd, bell, native.eventfd(), bell < 0 ? bell : native.eventfdListen(bell)];
-    const mapped = memfd >= 0 ? native.arenaMap(space.buffer, base, bytes, memfd) : memfd;
-    if (mapped < 0 || fds.some((fd) => fd < 0)) {
+    const fds: number[] = [];
+    this.#giveBack = () => {
+      this.#giveBack = null;
       for (const fd of fds) if (fd >= 0) native.closeFd(fd);
-      if (mapped === 0) native.arenaUnmap(space.buffer, base, bytes);
+      native.arenaUnmap(space.buffer, base, bytes);
       space.free(base, bytes);
       this.#server.giveSpace(credentials.uid, bytes);
+    };
+    const memfd = native.memfd('tcpu', bytes);
+    fds.push(memfd);
+    // It may wait for its own bell, and ring ours, but do nothing else to the one that we write to.
+    const bell = native.eventfd();
+    fds.push(bell, native.eventfd(), bell < 0 ? bell : native.eventfdListen(bell));
+    const mapped = memfd >= 0 ? native.arenaMap(space.buffer, base, bytes, memfd) : memfd;
+    if (mapped < 0 || fds.some((fd) => fd < 0)) {
       this.#refuse('the stack cannot make shared memory for another application', 'ENOMEM');
       return;
     }
-    this.#fds = fds;
     const window = new Window(space.buffer, base, sizes);
     const privileged = credentials.uid === 0 || this.#options.allowPrivilegedPorts === true;
     const name = wanted.slice(0, MAX_NAME).replace(UNPRINTABLE, '?');
@@ -407,7 +411,7 @@ class Connection {
           tcpk.resume(app);
         });
       },
-      release: (reason) => this.#release(window, reason),
+      release: (reason) => this.#release(reason),
     });
     this.#app = app;
     this.#bellWatch = native.watch(fds[2]!, true, () => tcpk.serve(app));
@@ -469,16 +473,10 @@ class Connection {
   }
 
   /** TCPK is done with the application, and the device with its memory. */
-  #release(window: Window, reason: string): void {
-    const { space } = this.#options;
-    const native = this.#native;
+  #release(reason: string): void {
     debug('%s (pid %d) detached: %s', this.#app!.name, this.#app!.credentials.pid, reason);
     if (this.#app!.expelled) this.#server.noteExpulsion(this.#app!.credentials.uid);
-    native.unwatch(this.#bellWatch);
-    native.arenaUnmap(space.buffer, window.base, window.length);
-    space.free(window.base, window.length);
-    this.#server.giveSpace(this.credentials.uid, window.length);
-    for (const fd of this.#fds) native.closeFd(fd);
+    this.#native.unwatch(this.#bellWatch);
     this.#app = null;
     this.close(reason);
   }
@@ -522,6 +520,7 @@ class Connection {
       return;
     }
     this.#closed = true;
+    this.#giveBack?.();
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     this.#native.unwatch(this.#watch);
