@@ -6,11 +6,14 @@
  * **The application is not believed.** Its words are a copy of its own making, its call area may change at
  * any time: numbers, lengths and offsets are read once and checked; data is copied once, by the socket's own
  * methods; strings are copied before they are looked at. Whatever it asks, the answer is a number, and all that it can
- * use up is bounded: sockets by `maxSockets`, unseen events by six for each, ICMP errors and echo replies that nobody
- * fetches by a few for each, memory by what the sockets' own buffers may have.
+ * use up is bounded: sockets by `maxSockets` and, of each kind, by `maxDatagramSockets` and `maxEchoSockets`, unseen
+ * events by six for each, ICMP errors and echo replies that nobody fetches by a few for each. What its open TCP
+ * sockets have to send is bounded for all of them together by `memoryLimit`; what has arrived, for each alone, by a
+ * receive buffer that it cannot make larger than `maxRcvbuf`, or 4 MiB for UDP.
  *
  * Sockets do not keep the stack's process alive: that is for whoever runs the stack to decide.
- * Left out: passing sockets between applications, and calls that wait.
+ * Left out: passing sockets between applications, and calls that wait; a bound for all that has arrived together, and
+ * for what sockets that were closed still have to send.
  */
 
 import {
@@ -19,7 +22,7 @@ import {
 import { UdpRemote } from '../ip/udp-remote.ts';
 import {
   AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, MSG_PEEK, MSG_TRUNC, POLLERR, POLLIN, POLLOUT, SO_RCVBUF,
-  SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET,
+  SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, SO_SNDBUF, TCP_INFO,
 } from '../socket.ts';
 import type {
   BsdSocket, DatagramSocket, EchoErrorInfo, EchoProvider, EchoReplyInfo, IcmpEchoSocket, SocketAddress, SocketProvider,
@@ -36,6 +39,8 @@ const MAX_REPLIES = 100;
 const MAX_SEGMENTS = 1024;
 /** Receive buffer of a UDP socket whose application asks for none: its reader is a process away. Bytes, doubled as ever. */
 const DATAGRAM_BUFFER = 1 << 20;
+/** Most that it may ask for. */
+const MAX_DATAGRAM_BUFFER = 2 << 20;
 
 export interface SocketCallParts {
   /** Its call area is used. */
@@ -50,6 +55,27 @@ export interface SocketCallParts {
   mayBind?: (protocol: number, port: number) => number;
   /** Most sockets at one time, 1 to 65536. Default 65536. */
   maxSockets?: number;
+  /** Of them, UDP and echo sockets. Default: all. */
+  maxDatagramSockets?: number;
+  maxEchoSockets?: number;
+  /** Most that SO_SNDBUF and SO_RCVBUF of a TCP socket can be set to, bytes. Default: what the sockets allow. */
+  maxSndbuf?: number;
+  maxRcvbuf?: number;
+  /**
+   * About how many bytes all TCP sockets together may have queued to send; beyond it sends return -EAGAIN. `whenFull`
+   * is called then, to have `roomAgain()` called in about a millisecond. Default: no limit.
+   */
+  memoryLimit?: number;
+  whenFull?: () => void;
+  /** The application and its user, whose the sockets' ports are. Default: this process itself. */
+  owner?: object;
+  uid?: number;
+}
+
+/** Sockets that can be told whose they are. */
+interface Owned {
+  owner?: object;
+  uid?: number;
 }
 
 /** A socket of the application: one of the three is not null. */
@@ -63,6 +89,8 @@ class Entry {
   waiting = 0;
   /** A call on it is going on: what it causes is told at its end. */
   busy = false;
+  /** A send was turned away because all sockets together have too much queued. */
+  starved = false;
   /** Calls so far, modulo 256. */
   calls = 0;
   errors: (({ errno: number }) & (UdpErrorInfo | EchoErrorInfo))[] | null = null;
@@ -92,12 +120,20 @@ export class SocketCallServer {
   /** Where a datagram goes. */
   readonly #to = new UdpRemote(AF_INET6);
   #size = 0;
+  #datagramSockets = 0;
+  #echoSockets = 0;
+  readonly #memoryLimit: number;
+  /** Bytes queued to send, at most: counted when they were last, and all that was taken since. */
+  #queued = 0;
+  /** They are too many, and `roomAgain()` will be called. */
+  #exhausted = false;
   #closed = false;
 
   constructor(parts: SocketCallParts) {
     this.#parts = parts;
     this.#window = parts.window;
     this.#maxSockets = Math.min(parts.maxSockets ?? 1 << calls.NUMBER_BITS, 1 << calls.NUMBER_BITS);
+    this.#memoryLimit = parts.memoryLimit ?? Infinity;
   }
 
   /** Open sockets. */
@@ -153,7 +189,7 @@ export class SocketCallServer {
     const state = this.#poll(entry);
     words[calls.OUT_STATE] = calls.STATE_VALID | state;
     words[calls.OUT_AVAILABLE] = this.#available(entry);
-    words[calls.OUT_WRITABLE] = entry.tcp !== null ? Math.min(entry.tcp.writable, 0x7fffffff) : 0;
+    words[calls.OUT_WRITABLE] = entry.tcp !== null && !entry.starved ? Math.min(entry.tcp.writable, 0x7fffffff) : 0;
     entry.calls = (entry.calls + 1) & 0xff;
     entry.told &= ~seen;
     const waiting = entry.waiting;
@@ -181,7 +217,7 @@ export class SocketCallServer {
 
   #poll(entry: Entry): number {
     let state = entry.errors !== null && entry.errors.length > 0 ? POLLERR : 0;
-    if (entry.tcp !== null) state |= entry.tcp.poll();
+    if (entry.tcp !== null) state |= entry.tcp.poll() & (entry.starved ? ~POLLOUT : -1);
     else if (entry.udp !== null) state |= entry.udp.poll();
     else state |= (entry.replyCount > 0 ? POLLIN : 0) | POLLOUT;
     return state;
@@ -219,6 +255,8 @@ export class SocketCallServer {
     this.#entries[place] = null;
     this.#free.push(place);
     this.#size--;
+    if (entry.udp !== null) this.#datagramSockets--;
+    if (entry.echo !== null) this.#echoSockets--;
     // What it may still have to tell is for nobody.
     entry.busy = true;
     const { tcp } = entry;
@@ -228,7 +266,7 @@ export class SocketCallServer {
   }
 
   #open(domain: number, type: number, protocol: number): number {
-    const { provider, udp, echo } = this.#parts;
+    const { provider, udp, echo, maxDatagramSockets = Infinity, maxEchoSockets = Infinity } = this.#parts;
     if (this.#full) return -EMFILE;
     if (type === SOCK_STREAM && (protocol === 0 || protocol === IPPROTO_TCP)) {
       const socket = provider.socket(domain, type, protocol);
@@ -236,10 +274,12 @@ export class SocketCallServer {
     }
     if (type !== SOCK_DGRAM) return -EPROTONOSUPPORT;
     if (udp !== null && (protocol === 0 || protocol === IPPROTO_UDP)) {
+      if (this.#datagramSockets >= maxDatagramSockets) return -EMFILE;
       const socket = udp.socket(domain);
       return typeof socket === 'number' ? socket : this.#addUdp(socket);
     }
     if (echo !== null && protocol === (domain === AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
+      if (this.#echoSockets >= maxEchoSockets) return -EMFILE;
       const socket = echo.open(domain);
       return typeof socket === 'number' ? socket : this.#addEcho(socket);
     }
@@ -249,6 +289,9 @@ export class SocketCallServer {
   #addTcp(socket: BsdSocket): Entry {
     const entry = new Entry();
     entry.tcp = socket;
+    const { owner, uid } = this.#parts;
+    if (owner !== undefined) (socket as Owned).owner = owner;
+    if (uid !== undefined) (socket as Owned).uid = uid;
     socket.unref();
     socket.onready = (events) => this.#tell(entry, events);
     this.#add(entry);
@@ -258,6 +301,8 @@ export class SocketCallServer {
   #addUdp(socket: DatagramSocket): number {
     const entry = new Entry();
     entry.udp = socket;
+    this.#datagramSockets++;
+    if (this.#parts.uid !== undefined) (socket as Owned).uid = this.#parts.uid;
     socket.unref();
     entry.rcvbuf = socket.getsockopt(SOL_SOCKET, SO_RCVBUF);
     socket.setsockopt(SOL_SOCKET, SO_RCVBUF, DATAGRAM_BUFFER);
@@ -270,6 +315,7 @@ export class SocketCallServer {
   #addEcho(socket: IcmpEchoSocket): number {
     const entry = new Entry();
     entry.echo = socket;
+    this.#echoSockets++;
     socket.onreply = (reply) => this.#replied(entry, reply);
     socket.onerror = (errno, info) => this.#failed(entry, errno, info);
     return this.#add(entry);
@@ -320,16 +366,20 @@ export class SocketCallServer {
         return 0;
       }
     }
-    return tcp !== null ? this.#runTcp(tcp, op, words) : this.#runUdp(entry, udp!, op, words);
+    return tcp !== null ? this.#runTcp(entry, tcp, op, words) : this.#runUdp(entry, udp!, op, words);
   }
 
-  #runTcp(socket: BsdSocket, op: number, words: Int32Array): number {
+  #runTcp(entry: Entry, socket: BsdSocket, op: number, words: Int32Array): number {
     const { bytes, call } = this.#window;
     switch (op) {
       case calls.CALL_SOCKET_SEND: {
         const length = words[3]!;
         const offset = words[5]!;
-        return this.#inside(offset, length) ? socket.send(bytes, call + offset, length, words[4]!) : -EFAULT;
+        if (!this.#inside(offset, length)) return -EFAULT;
+        if (this.#queued + length > this.#memoryLimit && this.#turnedAway(entry, socket)) return -EAGAIN;
+        const result = socket.send(bytes, call + offset, length, words[4]!);
+        if (result > 0) this.#queued += result;
+        return result;
       }
       case calls.CALL_SOCKET_RECV: {
         const length = words[3]!;
@@ -339,6 +389,45 @@ export class SocketCallServer {
       case calls.CALL_SOCKET_ACCEPT: return this.#accept(socket, words);
       case calls.CALL_SOCKET_SHUTDOWN: return socket.shutdown(words[3]!);
       default: return -EOPNOTSUPP;
+    }
+  }
+
+  /**
+   * Whether all sockets together have too much queued, so that this one, which has room of its own, has to wait. That
+   * is so from 7/8 of the limit on: with less, much can be taken before they must be counted anew.
+   */
+  #turnedAway(entry: Entry, socket: BsdSocket): boolean {
+    // Without room, or at its end, the socket gives the answer itself.
+    if (socket.writable === 0) return false;
+    if (!this.#exhausted) {
+      this.#count();
+      if (this.#queued <= this.#memoryLimit - this.#memoryLimit / 8) return false;
+      this.#exhausted = true;
+      this.#parts.whenFull?.();
+    }
+    entry.starved = true;
+    return true;
+  }
+
+  #count(): void {
+    let sum = 0;
+    for (const entry of this.#entries) if (entry !== null && entry.tcp !== null) sum += queuedBy(entry.tcp);
+    this.#queued = sum;
+  }
+
+  /** As `whenFull` asked: sends are taken again once a quarter of the limit is free, and those turned away hear of it. */
+  roomAgain(): void {
+    if (!this.#exhausted || this.#closed) return;
+    this.#count();
+    if (this.#queued > this.#memoryLimit - this.#memoryLimit / 4) {
+      this.#parts.whenFull?.();
+      return;
+    }
+    this.#exhausted = false;
+    for (const entry of this.#entries.slice()) {
+      if (entry === null || !entry.starved) continue;
+      entry.starved = false;
+      this.#tell(entry, POLLOUT);
     }
   }
 
@@ -445,9 +534,17 @@ export class SocketCallServer {
       return entry.tcp.setsockopt(level, option, text);
     }
     if (form !== calls.FORM_NUMBER) return -EINVAL;
-    const result = (entry.tcp ?? entry.udp ?? entry.echo!).setsockopt(level, option, value);
+    const most = level === SOL_SOCKET ? this.#largest(entry, option) : Infinity;
+    const result = (entry.tcp ?? entry.udp ?? entry.echo!).setsockopt(level, option, Math.min(value, most));
     if (result === 0 && level === SOL_SOCKET && option === SO_RCVBUF) entry.rcvbuf = -1;
     return result;
+  }
+
+  /** Most that this option of SOL_SOCKET can be set to. */
+  #largest(entry: Entry, option: number): number {
+    if (option !== SO_SNDBUF && option !== SO_RCVBUF) return Infinity;
+    if (entry.tcp === null) return MAX_DATAGRAM_BUFFER;
+    return (option === SO_SNDBUF ? this.#parts.maxSndbuf : this.#parts.maxRcvbuf) ?? Infinity;
   }
 
   /** Writes a text to the call area. Returns its length in bytes, or -EMSGSIZE. */
@@ -546,6 +643,15 @@ export class SocketCallServer {
     entry.errors = null;
     return this.#write(JSON.stringify(errors));
   }
+}
+
+/** Bytes that the socket has taken and its peer has not acknowledged. */
+function queuedBy(socket: BsdSocket): number {
+  const room = socket.writable;
+  if (room > 0) return Math.max(Number(socket.getsockopt(SOL_SOCKET, SO_SNDBUF)) - room, 0);
+  // It has no room, or nothing more is to come from it; its buffer's size may have been lowered since.
+  const info = socket.getsockopt(IPPROTO_TCP, TCP_INFO);
+  return typeof info === 'object' ? info.notSent + info.unacked : 0;
 }
 
 /** The address in four words, as text. */

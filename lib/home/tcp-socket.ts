@@ -78,6 +78,9 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   v6only = false;
   reuseAddress = false;
   reusePort = false;
+  /** The application that it is of, when it was opened by socket calls. */
+  owner: object | undefined = undefined;
+  #uid = -1;
 
   constructor(host: TcpHost, domain: number) {
     this.#host = host;
@@ -92,6 +95,15 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   get listening(): boolean {
     return this.#listener !== null;
+  }
+
+  /** Whose it is: as long as nobody has said, this process's user. */
+  get uid(): number {
+    return this.#uid >= 0 ? this.#uid : process.getuid?.() ?? 0;
+  }
+
+  set uid(uid: number) {
+    this.#uid = uid;
   }
 
   // -------------------------------------------------------------------------------- addresses

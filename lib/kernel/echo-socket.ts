@@ -47,6 +47,15 @@ export interface EchoHostOptions {
   liveness?: Liveness | null;
 }
 
+/** What is known of the requests of one socket, by `seq % REQUESTS`: 28 KB, made with the first. */
+class RequestTable {
+  /** The number, or -1; 0x10000 is added when it was answered. */
+  readonly seqs = new Int32Array(REQUESTS).fill(-1);
+  readonly sentUs = new Float64Array(REQUESTS);
+  /** Where to. */
+  readonly words = new Int32Array(REQUESTS * 4);
+}
+
 /** All echo sockets of a stack; `echoReply` and `icmpError` are IP's `IcmpListener`. */
 export class EchoHost {
   /** Replies and errors that were for no socket of ours. */
@@ -120,10 +129,7 @@ export class EchoSocket implements IcmpEchoSocket {
   readonly #reply = new EchoReply();
   readonly #flow = new IpFlow();
   #flowText = '';
-  /** Of request `seq`, at `seq % REQUESTS`: the number, or -1; 0x10000 is added when it was answered. When, and where to. */
-  readonly #seqs = new Int32Array(REQUESTS).fill(-1);
-  readonly #sentUs = new Float64Array(REQUESTS);
-  readonly #words = new Int32Array(REQUESTS * 4);
+  #requests: RequestTable | null = null;
   #ttl = 64;
   #tos = 0;
   #mtuDiscover = IP_PMTUDISC_WANT;
@@ -155,19 +161,20 @@ export class EchoSocket implements IcmpEchoSocket {
     const host = this.#host;
     host.turn.enter();
     const i = seq % REQUESTS;
-    this.#seqs[i] = seq;
-    this.#sentUs[i] = host.clock.nowUs();
-    this.#words[i * 4] = flow.r0;
-    this.#words[i * 4 + 1] = flow.r1;
-    this.#words[i * 4 + 2] = flow.r2;
-    this.#words[i * 4 + 3] = flow.r3;
+    const { seqs, sentUs, words } = this.#requests ??= new RequestTable();
+    seqs[i] = seq;
+    sentUs[i] = host.clock.nowUs();
+    words[i * 4] = flow.r0;
+    words[i * 4 + 1] = flow.r1;
+    words[i * 4 + 2] = flow.r2;
+    words[i * 4 + 3] = flow.r3;
     let result = this.#transmit(seq, data, length);
     if (result === -EMSGSIZE && fits && this.#mtuDiscover !== IP_PMTUDISC_DO) {
       // The path's MTU has gone down since the flow was routed; `begin()` has noticed.
       flow.dontFragment = false;
       result = this.#transmit(seq, data, length);
     }
-    if (result < 0) this.#seqs[i] = -1;
+    if (result < 0) seqs[i] = -1;
     host.turn.leave();
     return result;
   }
@@ -229,30 +236,33 @@ export class EchoSocket implements IcmpEchoSocket {
 
   /** @internal Returns whether the reply is to a request that is known. */
   reply(packet: IpPacket, sequence: number): boolean {
+    const requests = this.#requests;
+    if (requests === null) return false;
     const i = sequence % REQUESTS;
-    const known = this.#seqs[i]!;
+    const known = requests.seqs[i]!;
     if (known === -1 || (known & 0xffff) !== sequence || packet.version !== (this.domain === AF_INET ? 4 : 6)) return false;
     const reply = this.#reply;
     reply.seq = sequence;
     reply.bytes = packet.length;
     reply.ttl = packet.ttl;
     reply.tos = packet.tos;
-    reply.rttUs = packet.timeUs - this.#sentUs[i]!;
+    reply.rttUs = packet.timeUs - requests.sentUs[i]!;
     reply.duplicate = known > 0xffff;
     reply.w0 = packet.src0;
     reply.w1 = packet.src1;
     reply.w2 = packet.src2;
     reply.w3 = packet.src3;
-    this.#seqs[i] = sequence | 0x10000;
+    requests.seqs[i] = sequence | 0x10000;
     if (this.onreply !== null) this.onreply(reply);
     return true;
   }
 
   /** @internal Returns whether the error quotes a request that is known. */
   failed(error: IcmpError, sequence: number): boolean {
+    if (this.#requests === null) return false;
+    const { seqs, words } = this.#requests;
     const i = sequence % REQUESTS;
-    const words = this.#words;
-    if (this.#seqs[i] === -1 || (this.#seqs[i]! & 0xffff) !== sequence) return false;
+    if (seqs[i] === -1 || (seqs[i]! & 0xffff) !== sequence) return false;
     if (words[i * 4 + 3] !== error.dst3 || words[i * 4] !== error.dst0 || words[i * 4 + 1] !== error.dst1
       || words[i * 4 + 2] !== error.dst2) return false;
     if (error.mtu > 0) this.#flowText = '';

@@ -9,6 +9,7 @@
  * Tries 2 and 3 walk the sockets of one port (nearly always one) and take the best. Of equally good
  * ones that share the port with SO_REUSEPORT a keyed hash of the sender picks one, so that a sender
  * keeps its socket; of those that share with SO_REUSEADDR the one bound last gets all. As Linux.
+ * Stricter than Linux: either is for sockets of one user only, as either lets one take what was the other's.
  */
 
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
@@ -145,8 +146,9 @@ export class UdpPorts {
   /** Whether another socket on `port` with an overlapping address forbids sharing. */
   #conflicts(socket: UdpSocket, port: number): boolean {
     for (let s = this.head(port); s !== null; s = s.nextOnPort) {
-      if (s === socket || (s.options.reuseAddress && socket.options.reuseAddress)) continue;
-      if (s.options.reusePort && socket.options.reusePort) continue;
+      if (s === socket) continue;
+      const asked = s.options.reuseAddress && socket.options.reuseAddress || s.options.reusePort && socket.options.reusePort;
+      if (asked && s.uid === socket.uid) continue;
       const bothTakeV4 = s.takesVersion(4) && socket.takesVersion(4);
       const bothTakeV6 = s.takesVersion(6) && socket.takesVersion(6);
       if (!bothTakeV4 && !bothTakeV6) continue;

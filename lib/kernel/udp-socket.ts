@@ -11,7 +11,8 @@
 
 import { DatagramQueue, recordBytes } from '../buffer/datagram-queue.ts';
 import {
-  EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBADF, EDESTADDRREQ, EINVAL, EMSGSIZE, ENETUNREACH, ENOTCONN,
+  EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBADF, EDESTADDRREQ, EINVAL, EMSGSIZE, ENETUNREACH, ENOBUFS,
+  ENOTCONN,
 } from '../errno.ts';
 import { IpFlow } from '../ip/flow.ts';
 import type { IcmpError } from '../ip/packet.ts';
@@ -28,6 +29,9 @@ import type { UdpHost } from './udp.ts';
 
 export type { UdpRemote } from '../ip/udp-remote.ts';
 export type { UdpErrorInfo } from '../socket.ts';
+
+/** Groups that one socket may be a member of: Linux's igmp_max_memberships. */
+const MAX_MEMBERSHIPS = 20;
 
 function isMulticast(w: AddressWords): boolean {
   return isMapped(w.w0, w.w1, w.w2) ? w.w3 >>> 28 === 0xe : w.w0 >>> 24 === 0xff;
@@ -96,6 +100,7 @@ export class UdpSocket implements DatagramSocket {
   #refed = true;
   #holds = false;
   #memberships: AddressWords[] | null = null;
+  #uid = -1;
 
   /** @internal use `UdpHost.socket()` */
   constructor(host: UdpHost, domain: number) {
@@ -104,6 +109,15 @@ export class UdpSocket implements DatagramSocket {
     this.remote = new UdpRemote(domain);
     this.options = new UdpOptions(domain);
     this.#setAny();
+  }
+
+  /** Whose it is, for the sharing of ports: as long as nobody has said, this process's user. */
+  get uid(): number {
+    return this.#uid >= 0 ? this.#uid : process.getuid?.() ?? 0;
+  }
+
+  set uid(uid: number) {
+    this.#uid = uid;
   }
 
   /** Whether datagrams of this IP version can be for this socket. */
@@ -281,7 +295,7 @@ export class UdpSocket implements DatagramSocket {
 
   /**
    * Joins a multicast group (text). Returns 0, -EINVAL when it is none, -EADDRINUSE when it is a member
-   * already. As with Linux's IP_MULTICAST_ALL, datagrams to a group that the stack has joined go to all
+   * already, -ENOBUFS when it is a member of 20. As with Linux's IP_MULTICAST_ALL, datagrams to a group that the stack has joined go to all
    * sockets on their port.
    */
   addMembership(group: string): number {
@@ -290,6 +304,7 @@ export class UdpSocket implements DatagramSocket {
     if (words === null) return -EINVAL;
     this.#memberships ??= [];
     if (this.#membership(words) >= 0) return -EADDRINUSE;
+    if (this.#memberships.length >= MAX_MEMBERSHIPS) return -ENOBUFS;
     this.#memberships.push(words);
     this.#host.groups?.joinGroup(words);
     return 0;

@@ -17,6 +17,12 @@ export interface CallChannelOptions extends Partial<SocketCallParts> {
   refs?: SocketRefs;
 }
 
+/** What of the options is for the server. */
+function limits(options: CallChannelOptions): Partial<SocketCallParts> {
+  const { area: _area, soon: _soon, refs: _refs, ...rest } = options;
+  return rest;
+}
+
 export class CallChannel implements Channel {
   readonly window: Window;
   readonly info: ChannelInfo = { mtu: 1500, features: 0, addresses: [], name: 'test', pid: 0, clockOffsetUs: 0 };
@@ -39,7 +45,7 @@ export class CallChannel implements Channel {
     this.window = new Window(new ArrayBuffer(windowLength(sizes) + 4096), 4096, sizes);
     this.#soon = options.soon ?? null;
     this.server = new SocketCallServer({
-      window: this.window, mayBind: options.mayBind, maxSockets: options.maxSockets, ...parts,
+      window: this.window, ...limits(options), ...parts,
       notify: (socket, bits, value) => this.#notify(socket, bits, value),
     });
     this.client = new SocketCallClient(this, { refs: options.refs });
