@@ -118,7 +118,7 @@ export class World {
     const { stack, clock } = this;
     return new Hostile(this, new LocalChannel({
       tcpk: this.tcpk, space: stack.windows!, clock, info: stack.channelInfo(0), sizes: { ...SIZES, ...options.sizes },
-      name: options.name ?? 'hostile', credentials: { pid: 1, uid: 1000, gid: 1000 }, privileged: options.privileged ?? true,
+      name: options.name ?? 'hostile', credentials: { pid: 1, uid: process.getuid?.() ?? 0, gid: 0 }, privileged: options.privileged ?? true,
       refs: { ref: () => undefined, unref: () => undefined },
       onreport: () => undefined,
     }));
