@@ -9,7 +9,7 @@ import { EAGAIN, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, ENETDOWN, EPIPE } fro
 import { copyBytes } from '../buffer/packet-memory.ts';
 import { addressText } from '../ip/udp-remote.ts';
 import {
-  AF_INET, MSG_MORE, MSG_OOB, MSG_TRUNC, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, SO_ERROR, SOL_SOCKET,
+  AF_INET, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, SO_ERROR, SOL_SOCKET,
 } from '../socket.ts';
 import type { BsdSocket, SocketAddress, TcpInfo } from '../socket.ts';
 import { MAPPED, parseAddress } from '../wire/address.ts';
@@ -204,6 +204,8 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
   #sound = false;
   /** An error that `send` has taken after it had sent something; or that of a stack that is gone. */
   #error = 0;
+  /** The last bytes that `recv` gave are still there. */
+  #peeked = false;
   #listening = false;
   #connected = false;
   #local: SocketAddress | null = null;
@@ -347,7 +349,8 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
       this.#idle--;
       return -EAGAIN;
     }
-    if (this.mustWait(POLLIN)) return -EAGAIN;
+    // What was shown by MSG_PEEK can be taken.
+    if (!this.#peeked && this.mustWait(POLLIN)) return -EAGAIN;
     const words = client.begin(calls.CALL_SOCKET_RECV, this);
     if (words === null) return client.refusal(this);
     words[3] = Math.min(length, client.areaLength);
@@ -355,6 +358,7 @@ export class RemoteSocket extends RemoteEnd implements BsdSocket {
     const result = client.run(this, 5);
     if (result > 0 && (flags & MSG_TRUNC) === 0) copyBytes(to, offset, client.bytes, client.area, result);
     this.move(result);
+    if (result > 0) this.#peeked = (flags & MSG_PEEK) !== 0;
     client.end();
     return result;
   }
