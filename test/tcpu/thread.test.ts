@@ -141,7 +141,9 @@ for (const thread of [true, false]) {
     peer.send({ pour: bytes, ms: 2000, file: poured });
     const acknowledged = block(poured);
     t.equal(got, 0, 'this thread was blocked');
-    t.equal(acknowledged, thread ? bytes : 0, `the peer got ${thread ? 'its' : 'no'} acknowledgments meanwhile`);
+    // One: the ACK that opened the connection may have been on its way still.
+    if (thread) t.equal(acknowledged, bytes, 'the peer got its acknowledgments meanwhile');
+    else t.ok(acknowledged <= 1, `the peer got no acknowledgments meanwhile: ${acknowledged}`);
     while (got < bytes) await once(socket, 'data');
 
     // Lost on the way: with an RTO of 200 ms sent again after 200, 600 and 1400.
