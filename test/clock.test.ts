@@ -1,7 +1,7 @@
 /** Both clocks: what fires, when, and in which order. */
 
 import t from 'tap';
-import { SystemClock, VirtualClock } from '../lib/clock.ts';
+import { SystemClock, VirtualClock, monotonicZeroUs } from '../lib/clock.ts';
 
 t.test('virtual clock', (t) => {
   t.test('stands still until it is moved', (t) => {
@@ -154,4 +154,23 @@ t.test('system clock', (t) => {
     t.ok(laterAt >= start + 30_000, 'not at its first time');
   });
   t.end();
+});
+
+t.test('the zero of a clock on the machine\'s own, to the microsecond', async (t) => {
+  const clock = new SystemClock();
+  const zero = monotonicZeroUs(() => clock.nowUs());
+  for (let i = 0; i < 20; i++) {
+    const before = Number(process.hrtime.bigint() / 1000n);
+    const now = clock.nowUs();
+    const after = Number(process.hrtime.bigint() / 1000n);
+    t.ok(now + zero >= before - 2 && now + zero <= after + 2, `${now + zero} is in ${before}–${after}`);
+  }
+  // The first look at a clock is slow: here, all but one.
+  let looks = 0;
+  const slow = monotonicZeroUs(() => {
+    const now = clock.nowUs();
+    if (looks++ !== 4) for (const end = performance.now() + 1; performance.now() < end;);
+    return now;
+  });
+  t.ok(Math.abs(slow - zero) <= 50, `${slow - zero} µs apart`);
 });

@@ -94,11 +94,6 @@ export interface ControlError {
 /** A name for this thread that no other has: whoever called into a stack of the same thread would wait for himself. */
 export const thisThread: string = randomUUID();
 
-/** What the machine's monotonic clock shows when a clock that shows `nowUs` now shows 0, µs. */
-export function clockZeroUs(nowUs: number): number {
-  return Number(process.hrtime.bigint() / 1000n) - nowUs;
-}
-
 /** Where a stack listens unless told otherwise: at `$TCPU_SOCKET`, else in `$XDG_RUNTIME_DIR`, else in `/run`. */
 export function defaultSocketPath(): string {
   const named = process.env['TCPU_SOCKET'];

@@ -3,10 +3,11 @@
  * only when the other side sleeps, and the control socket for calls.
  */
 
+import { monotonicZeroUs } from '../clock.ts';
 import { EAGAIN, ECONNREFUSED, ENETDOWN, ETIMEDOUT, errnoName } from '../errno.ts';
 import type { Channel, ChannelInfo, ChannelUser } from './channel.ts';
 import { CALL_WORDS } from './channel.ts';
-import { CONTROL_BYTES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, thisThread } from './control.ts';
+import { CONTROL_BYTES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, thisThread } from './control.ts';
 import type { ControlError, ControlHello, ControlQuery, ControlWelcome } from './control.ts';
 import { SLICE_US } from './linger.ts';
 import { loadChannelNative } from './native.ts';
@@ -101,7 +102,7 @@ export async function openProcessChannel(options: ProcessChannelOptions): Promis
     if (fds.length !== 3) throw new AttachError(`the stack at ${path} sent ${fds.length} descriptors instead of 3`, 'EPROTO', path);
     const buffer = native.map(fds[0]!, windowLength(welcome.sizes));
     if (buffer === null) throw new AttachError(`cannot map the memory shared with the stack at ${path}`, 'ENOMEM', path);
-    return new ProcessChannel(native, fd, fds, new Window(buffer, 0, welcome.sizes), welcome, options.nowUs());
+    return new ProcessChannel(native, fd, fds, new Window(buffer, 0, welcome.sizes), welcome, options.nowUs);
   } catch (error) {
     for (const one of fds) native.closeFd(one);
     native.closeFd(fd);
@@ -163,7 +164,7 @@ export class ProcessChannel implements Channel {
   #closed = false;
 
   /** Takes over the descriptors: control socket; window, the application's bell, the stack's. */
-  constructor(native: NativeChannel, control: number, fds: readonly number[], window: Window, welcome: ControlWelcome, nowUs: number) {
+  constructor(native: NativeChannel, control: number, fds: readonly number[], window: Window, welcome: ControlWelcome, nowUs: () => number) {
     this.#native = native;
     this.#control = control;
     this.#memfd = fds[0]!;
@@ -171,7 +172,7 @@ export class ProcessChannel implements Channel {
     this.#stackBell = fds[2]!;
     this.window = window;
     const { mtu, features, addresses, name, pid } = welcome;
-    this.info = { mtu, features, addresses, name, pid, clockOffsetUs: Math.round(welcome.clockZeroUs - clockZeroUs(nowUs)) };
+    this.info = { mtu, features, addresses, name, pid, clockOffsetUs: Math.round(welcome.clockZeroUs - monotonicZeroUs(nowUs)) };
     this.#controlWatch = native.watch(control, false, () => this.#onControl());
     native.watchUnref(this.#controlWatch);
     this.#bellWatch = native.watch(this.#bell, true, () => this.#user?.bell());

@@ -76,6 +76,8 @@ export interface TcpHostOptions {
   flush: () => void;
   /** Bytes by which receive buffers may grow together beyond their first size. Default: as far as each may. */
   rcvbufGrowth?: number;
+  /** The same for send buffers, for acknowledgments that take their time to get here. Default: they do not. */
+  sndbufGrowth?: number;
   /** The clock's alarm is to fire at this time (int32 ms) at the latest. */
   wakeAt: (atMs: number) => void;
   /** Open sockets that keep the process alive are counted here. */
@@ -93,6 +95,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly lent: LentPieces;
   readonly ports: LocalPorts;
   rcvbufGrowth: number;
+  sndbufGrowth: number;
   nowUs = 0;
   nowMs: number;
 
@@ -133,6 +136,7 @@ export class TcpHost implements TcpHome, Transport {
     this.turn = options.turn;
     this.refs = options.refs;
     this.rcvbufGrowth = options.rcvbufGrowth ?? Infinity;
+    this.sndbufGrowth = options.sndbufGrowth ?? 0;
     this.nowMs = options.nowMs;
     this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
     this.ports = options.ports;
@@ -424,6 +428,8 @@ export class TcpHost implements TcpHome, Transport {
     this.#timers.remove(tcb);
     this.rcvbufGrowth += tcb.rcvbufGrown;
     tcb.rcvbufGrown = 0;
+    this.sndbufGrowth += tcb.sndbufGrown;
+    tcb.sndbufGrown = 0;
     if (this.#last === tcb) this.#last = null;
     if (tcb.entry >= 0) {
       const index = this.#flows.values[tcb.entry]!;

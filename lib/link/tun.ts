@@ -18,6 +18,7 @@ import createDebug from 'debug';
 import { IPv4, IPv4CidrRange, IPv6, IPv6CidrRange } from 'ip-num';
 
 import type { TransmitQueue } from '../buffer/transmit-queue.ts';
+import { monotonicZeroUs } from '../clock.ts';
 import { LINK_CSUM, LINK_TSO4, LINK_TSO6, LINK_USO, PacketBatch } from './link.ts';
 import type { Link, LinkHost } from './link.ts';
 import { loadNative } from './native.ts';
@@ -395,7 +396,7 @@ export class Tun implements Link {
     const batch = new PacketBatch(memory.bytes, this.batchPackets);
     this.host = host;
     this.batch = batch;
-    this.clockOffsetUs = host.clock.nowUs() - Number(process.hrtime.bigint() / 1000n);
+    this.clockOffsetUs = -monotonicZeroUs(() => host.clock.nowUs());
     const callback = (event: number, value: number): void => this.onEvent(event, value);
     const result = this.native.attach(this.id, memory.buffer, memory.rxBytes, batch.meta, this.shared, this.busyPollUs, callback);
     this.#check(result, 'watch it for packets');

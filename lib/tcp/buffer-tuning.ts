@@ -24,21 +24,43 @@ function headroom(rttUs: number, elapsedUs: number): number {
   return 2 + 2 * Math.min(rttUs / elapsedUs, 1);
 }
 
-/** Called when new data is acknowledged. More than twice the congestion window is never of use. */
+/**
+ * Called when new data is acknowledged. More than twice the congestion window is never of use.
+ *
+ * Where acknowledgments pass through others before they are here (`sndbufGrowth`), the buffer must cover the time
+ * between two of them as well: while one batch is sent and acknowledged, the next is written.
+ */
 export function tuneSendBuffer(tcb: Tcb): void {
-  const most = Math.min(2 * tcb.cwnd, tcb.home.config.sndbufMax);
+  const home = tcb.home;
+  const most = Math.min(2 * tcb.cwnd, home.config.sndbufMax);
   const rttUs = tcb.minRttUs;
   if (tcb.sndbufLocked || most <= tcb.sndbufLimit || rttUs === 0) return;
-  const nowUs = tcb.home.nowUs;
+  const nowUs = home.nowUs;
+  if (nowUs !== tcb.ackedUs) {
+    tcb.ackedUs = nowUs;
+    tcb.ackTurns++;
+  }
   const elapsedUs = (nowUs - tcb.deliveredUs) | 0;
   if (elapsedUs >= 0 && elapsedUs < Math.max(rttUs, MEASURE_US)) return;
   const delivered = seqDiff(tcb.sndUna, tcb.deliveredSeq);
   tcb.deliveredUs = nowUs;
   tcb.deliveredSeq = tcb.sndUna;
+  const intervalUs = elapsedUs / tcb.ackTurns;
+  tcb.ackTurns = 0;
   // A measurement that was interrupted by silence says nothing.
   if (elapsedUs <= 0 || elapsedUs > 4 * (tcb.srttUs + MEASURE_US)) return;
-  const wanted = Math.min(headroom(rttUs, elapsedUs) * (delivered / elapsedUs) * rttUs, most);
+  const rate = headroom(rttUs, elapsedUs) * (delivered / elapsedUs);
+  const wanted = Math.min(rate * rttUs, most);
   if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = Math.floor(wanted);
+  const grown = share(home.sndbufGrowth, Math.min(rate * (rttUs + intervalUs), most) - tcb.sndbufLimit);
+  tcb.sndbufLimit += grown;
+  tcb.sndbufGrown += grown;
+  home.sndbufGrowth -= grown;
+}
+
+/** What one buffer gets of what is left: half at a time, so that others that grow now get something, too. */
+function share(left: number, wanted: number): number {
+  return Math.max(Math.floor(Math.min(wanted, left / 2)), 0);
 }
 
 /** The round trip as a receiver sees it: from telling a timestamp to its echo, on a clock of 1 ms. */
@@ -78,9 +100,7 @@ export function tuneReceiveBuffer(tcb: Tcb): void {
   const wanted = Math.min(
     headroom(rttUs, elapsedUs) * (read / elapsedUs) * (rttUs + intervalUs) + 16 * tcb.rcvMss, home.config.rcvbufMax,
   );
-  // Half of what is left at a time: others that grow now get something, too.
-  const grown = Math.floor(Math.min(wanted - tcb.rcvbufLimit, home.rcvbufGrowth / 2));
-  if (grown <= 0) return;
+  const grown = share(home.rcvbufGrowth, wanted - tcb.rcvbufLimit);
   tcb.rcvbufLimit += grown;
   tcb.rcvbufGrown += grown;
   home.rcvbufGrowth -= grown;

@@ -23,6 +23,8 @@ export interface TcpHome {
   readonly lent: LentPieces;
   /** Bytes by which receive buffers that tune themselves may still grow together; connections that end give theirs back. */
   rcvbufGrowth: number;
+  /** The same for send buffers, beyond what the round trip asks for (buffer-tuning.ts). */
+  sndbufGrowth: number;
   /** The present, as int32 that wrap: µs for measuring, ms for deadlines. Set at the start of each turn. */
   nowUs: number;
   nowMs: number;

@@ -78,6 +78,8 @@ export class Tcb {
   sndBase = 0 as Seq;
   readonly sndBuffer: StreamBuffer;
   sndbufLimit: number;
+  /** Of `sndbufLimit`: what it has taken of the home's `sndbufGrowth`. */
+  sndbufGrown = 0;
   sndbufLocked = false;
   /** A FIN is to follow the last byte; it has been sent. */
   finQueued = false;
@@ -233,6 +235,9 @@ export class Tcb {
   // ---- send buffer tuning: start of the measurement of what is delivered ----
   deliveredUs = 0;
   deliveredSeq = 0 as Seq;
+  /** When an acknowledgment came last, µs; turns with one since `deliveredUs`. */
+  ackedUs = 0;
+  ackTurns = 0;
 
   // ---- receive buffer tuning ----
   /** When the application last read (int32 µs), and in how many turns since the measurement began. */

@@ -11,12 +11,13 @@ import { StringDecoder } from 'node:string_decoder';
 import createDebug from 'debug';
 import { CALL_WORDS } from '../channel/channel.ts';
 import type { ChannelInfo } from '../channel/channel.ts';
-import { CONTROL_BYTES, CONTROL_QUERIES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, clockZeroUs, parseHello, thisThread } from '../channel/control.ts';
+import { CONTROL_BYTES, CONTROL_QUERIES, CONTROL_REPORT, CONTROL_VERSION, REPORT_HEADER, parseHello, thisThread } from '../channel/control.ts';
 import type { ControlQuery } from '../channel/control.ts';
 import type { NativeChannel } from '../channel/native.ts';
 import { SLICE_US } from '../channel/linger.ts';
 import { DEFAULT_WINDOW, TX_TAIL, Window, windowFault, windowLength } from '../channel/window.ts';
 import type { WindowSizes } from '../channel/window.ts';
+import { monotonicZeroUs } from '../clock.ts';
 import type { Clock } from '../clock.ts';
 import { EADDRINUSE, EAGAIN, ECONNREFUSED, errnoName } from '../errno.ts';
 import type { Application, Credentials } from './application.ts';
@@ -419,7 +420,7 @@ class Connection {
     debug('%s (pid %d, uid %d) attached', name, credentials.pid, credentials.uid);
     const { mtu, features, addresses, name: link } = this.#options.info();
     const welcome = {
-      mtu, features, addresses, name: link, pid: process.pid, clockZeroUs: clockZeroUs(clock.nowUs()), sizes, thread: thisThread,
+      mtu, features, addresses, name: link, pid: process.pid, clockZeroUs: monotonicZeroUs(() => clock.nowUs()), sizes, thread: thisThread,
     };
     if (!this.#send(Buffer.from(JSON.stringify(welcome)), [memfd, fds[3]!, fds[2]!])) this.close('it does not listen');
   }

@@ -113,7 +113,8 @@ export class ChannelTcpu implements ChannelUser {
       ip: this.ip, memory: this.memory, ports: this.ports, clock: options.clock, random: options.random, tcp: options.tcp, refs: options.refs,
       // Half of the memory for one retransmission buffer; of the ring for what one peer may send at once, not all, and for
       // what all may send beyond their first windows less than half: what finds it full is lost, and sent again.
-      sndbufMost: window.sizes.memory >> 1, rcvbufMost: receivable(window.sizes.rxRing), rcvbufGrowth: (window.sizes.rxRing >> 3) * 3,
+      sndbufMost: window.sizes.memory >> 1, sndbufGrowth: window.sizes.memory >> 3,
+      rcvbufMost: receivable(window.sizes.rxRing), rcvbufGrowth: (window.sizes.rxRing >> 3) * 3,
       flush: () => this.#flush(),
     });
     channel.attach(this);

@@ -36,6 +36,7 @@ export interface TcpuOptions {
   sndbufMost: number;
   rcvbufMost: number;
   rcvbufGrowth?: number;
+  sndbufGrowth?: number;
   /** Hands what was built to the channel. */
   flush: () => void;
   /** Open sockets keep the process alive. */
@@ -59,7 +60,8 @@ export class Tcpu implements Turn, SocketProvider {
     this.#alarm = options.clock.alarm(() => this.#onAlarm());
     this.tcp = createTcpuTcp({
       ip: options.ip, memory: options.memory, ports: options.ports, random: options.random, turn: this, tcp: options.tcp,
-      sndbufMost: options.sndbufMost, rcvbufMost: options.rcvbufMost, rcvbufGrowth: options.rcvbufGrowth, flush: options.flush, refs: options.refs,
+      sndbufMost: options.sndbufMost, rcvbufMost: options.rcvbufMost, sndbufGrowth: options.sndbufGrowth, rcvbufGrowth: options.rcvbufGrowth,
+      flush: options.flush, refs: options.refs,
       wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
     });
     if (createCongestionControl(this.tcp.config.congestion) === undefined) {

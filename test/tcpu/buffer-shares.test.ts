@@ -1,11 +1,14 @@
 /**
- * What peers may send at once is less than the receive ring holds: receive buffers grow out of one share, that of
- * connections which end comes back, and room in the ring is given back before the acknowledgment that lets the peer use it.
- * The application here is woken late, as on a busy machine, so that whatever peers may send does lie in the ring.
+ * Buffers of an application grow out of shares that all its connections have together, and what connections had that end
+ * comes back. What peers may send at once is so less than the receive ring holds, and room in that is given back before
+ * the acknowledgment that lets the peer use it. Send buffers cover the time that acknowledgments take through the stack.
+ * The application here is woken late, as on a busy machine, so that whatever may wait does wait.
  */
 
 import t from 'tap';
 import { VirtualClock } from '../../lib/clock.ts';
+import { impair } from '../../lib/link/impair.ts';
+import type { PathOptions } from '../../lib/link/impaired-path.ts';
 import { LINK_TSO4 } from '../../lib/link/link.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import { SeededRandom } from '../../lib/random.ts';
@@ -17,13 +20,16 @@ import type { Host, TcpuSide } from '../sim/host.ts';
 const ADDRESS = '10.90.0.2';
 const buffer = new Uint8Array(1 << 16);
 
-function pair(side: TcpuSide): { clock: VirtualClock; sender: Host; receiver: Host } {
+function pair(
+  side: TcpuSide | null, sending: TcpuSide | null = null, up: PathOptions = {},
+): { clock: VirtualClock; sender: Host; receiver: Host } {
   const clock = new VirtualClock(1_000_000);
   const [left, right] = createMemoryPair({ clock, latencyUs: 100, mtu: 1500, features: LINK_TSO4, queueBytes: 64 << 20 });
+  const near = up.rate === undefined ? left : impair(left, { up });
   const common = { clock, memory: 32 << 20 };
   return {
     clock,
-    sender: createHost('sender', { ...common, link: left, addresses: ['10.90.0.1/24'], random: new SeededRandom(1) }, null),
+    sender: createHost('sender', { ...common, link: near, addresses: ['10.90.0.1/24'], random: new SeededRandom(1) }, sending),
     receiver: createHost('receiver', { ...common, link: right, addresses: [`${ADDRESS}/24`], random: new SeededRandom(2) }, side),
   };
 }
@@ -111,4 +117,46 @@ t.test('a connection that comes late gets a part of what is left', async (t) => 
   for (const stop of stops) stop();
   receiver.close();
   sender.close();
+});
+
+/** Where a connection's send buffer stands that has written for a third of a second, at 1 Gbit/s. */
+function sending(side: TcpuSide | null): { limit: number; left: number; close(): number } {
+  const { clock, sender, receiver } = pair(null, side, { rate: 1e9, queuePackets: 10_000 });
+  discard(receiver);
+  const stop = flood(sender);
+  clock.advance(300_000);
+  let limit = 0;
+  sender.tcp.forEach((tcb) => {
+    limit = tcb.sndbufLimit;
+  });
+  return {
+    limit, left: sender.tcp.sndbufGrowth,
+    close() {
+      stop();
+      clock.advance(300_000);
+      const left = sender.tcp.sndbufGrowth;
+      receiver.close();
+      sender.close();
+      return left;
+    },
+  };
+}
+
+t.test('a send buffer covers the time between two looks at acknowledgments, as far as the share goes', async (t) => {
+  const memory = 8 << 20;
+  const prompt = sending({ window: { memory } });
+  t.equal(prompt.limit, 384 << 10, 'a round trip of 0.2 ms takes no more than the first size');
+  const late = sending({ window: { memory }, appWakesUs: 3000 });
+  t.ok(late.limit > 512 << 10, `3 ms more: ${late.limit} bytes`);
+  t.equal(late.limit - (384 << 10), (memory >> 3) - late.left, 'from the share');
+  t.ok(late.left > 0, `${late.left} bytes are left for others`);
+  t.equal(late.close(), memory >> 3, 'what it had is there again');
+  prompt.close();
+});
+
+t.test('the kernel-style TCP has its acknowledgments at once: its buffers take no share', async (t) => {
+  const own = sending(null);
+  t.equal(own.limit, 384 << 10);
+  t.equal(own.left, 0);
+  t.equal(own.close(), 0);
 });
