@@ -139,7 +139,7 @@ for (const thread of [true, false]) {
     });
     const poured = join(folder, `poured-${thread}`);
     peer.send({ pour: bytes, ms: 2000, file: poured });
-    const acknowledged = block(poured);
+    const acknowledged = block(poured) as number;
     t.equal(got, 0, 'this thread was blocked');
     // One: the ACK that opened the connection may have been on its way still.
     if (thread) t.equal(acknowledged, bytes, 'the peer got its acknowledgments meanwhile');
