@@ -4,6 +4,28 @@
  * `IpPacket`.
  */
 
+import type { IpFlow } from '../ip/flow.ts';
+
+/** Writes an address to four words from `at` on. */
+export function putAddress(words: Int32Array, at: number, w0: number, w1: number, w2: number, w3: number): void {
+  words[at] = w0;
+  words[at + 1] = w1;
+  words[at + 2] = w2;
+  words[at + 3] = w3;
+}
+
+/** Reads both addresses of a flow, from four words at `local` and four at `remote`. */
+export function takeAddresses(flow: IpFlow, words: Int32Array, local: number, remote: number): void {
+  flow.l0 = words[local]!;
+  flow.l1 = words[local + 1]!;
+  flow.l2 = words[local + 2]!;
+  flow.l3 = words[local + 3]!;
+  flow.r0 = words[remote]!;
+  flow.r1 = words[remote + 1]!;
+  flow.r2 = words[remote + 2]!;
+  flow.r3 = words[remote + 3]!;
+}
+
 // ---- stack → application ----
 
 /** A TCP segment for one of the application's ports or connections, with what IP and the link know of it. */

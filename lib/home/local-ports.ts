@@ -4,6 +4,7 @@
  */
 
 import type { Tcb } from '../tcp/tcb.ts';
+import { MAPPED, isMapped } from '../wire/address.ts';
 
 /** What a bound socket tells of itself. */
 export interface PortUser {
@@ -19,6 +20,14 @@ export interface PortUser {
   /** Of a binding of an application: which, and its user id. */
   readonly owner?: object;
   readonly uid?: number;
+}
+
+/** Whether what is bound as `user` is covers this local address. */
+export function covers(user: PortUser, l0: number, l1: number, l2: number, l3: number): boolean {
+  if (user.b0 === l0 && user.b1 === l1 && user.b2 === l2 && user.b3 === l3) return true;
+  if ((user.b0 | user.b1 | user.b3) !== 0) return false;
+  const v4 = isMapped(l0, l1, l2);
+  return user.b2 === MAPPED ? v4 : user.b2 === 0 && !(v4 && user.v6only);
 }
 
 export interface LocalPorts {

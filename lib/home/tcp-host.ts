@@ -13,6 +13,7 @@
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { transportChecksumOk } from '../ip/checksum.ts';
+import { reportLater } from '../channel/report-later.ts';
 import { IpFlow } from '../ip/flow.ts';
 import { IpPacket } from '../ip/packet.ts';
 import type { IcmpError } from '../ip/packet.ts';
@@ -734,11 +735,4 @@ export class TcpHost implements TcpHome, Transport {
       if (flow.r3 === r3 && flow.r2 === r2 && flow.r1 === r1 && flow.r0 === r0) tcpPathMtu(tcb);
     }
   }
-}
-
-/** An application's callback threw: that is the application's, and must not disturb the stack. */
-function reportLater(error: unknown): void {
-  queueMicrotask(() => {
-    throw error;
-  });
 }

@@ -13,15 +13,16 @@ import {
 import { CALL_WORDS } from '../channel/channel.ts';
 import { CALL_DATAGRAM_SEND } from '../channel/socket-calls.ts';
 import {
-  CLOSE_LENGTH, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, FROM_APP_SEGMENT, FROM_APP_SENDTO, OPEN_LENGTH, OPEN_LOCAL, OPEN_PORTS,
-  OPEN_REMOTE,
+  CLOSE_LENGTH, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, FROM_APP_SEGMENT, FROM_APP_SENDTO, OPEN_LENGTH, OPEN_LOCAL,
+  OPEN_PORTS, OPEN_REMOTE, takeAddresses,
 } from '../channel/records.ts';
 import { Linger } from '../channel/linger.ts';
 import { RECORD_TYPE, RingReader } from '../channel/ring.ts';
 import { APP_SLEEPS, STACK_SLEEPS, TX_HEAD, TX_TAIL, TX_WAITS } from '../channel/window.ts';
 import type { Window } from '../channel/window.ts';
 import { EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, EINVAL, EMFILE, ENETUNREACH } from '../errno.ts';
-import { MAPPED, isMapped, isUnspecified } from '../wire/address.ts';
+import { covers } from '../home/local-ports.ts';
+import { MAPPED, isUnspecified } from '../wire/address.ts';
 import { IPPROTO_TCP } from '../wire/tcp.ts';
 import { AppFlow } from './app-flow.ts';
 import { Binding } from './binding.ts';
@@ -333,14 +334,7 @@ export class Application {
     const flow = this.#newFlow(handle);
     if (flow === null) return VIOLATION_OPEN;
     const ip = flow.ip;
-    ip.l0 = words[w + OPEN_LOCAL]!;
-    ip.l1 = words[w + OPEN_LOCAL + 1]!;
-    ip.l2 = words[w + OPEN_LOCAL + 2]!;
-    ip.l3 = words[w + OPEN_LOCAL + 3]!;
-    ip.r0 = words[w + OPEN_REMOTE]!;
-    ip.r1 = words[w + OPEN_REMOTE + 1]!;
-    ip.r2 = words[w + OPEN_REMOTE + 2]!;
-    ip.r3 = words[w + OPEN_REMOTE + 3]!;
+    takeAddresses(ip, words, w + OPEN_LOCAL, w + OPEN_REMOTE);
     flow.ports = words[w + OPEN_PORTS]!;
     const tcpk = this.tcpk;
     if ((ip.l0 | ip.l1 | ip.l3) === 0 || (flow.ports & 0xffff) === 0 || !this.mayUse(ip.l0, ip.l1, ip.l2, ip.l3, flow.ports >>> 16)
@@ -410,12 +404,7 @@ export class Application {
   mayUse(l0: number, l1: number, l2: number, l3: number, port: number): boolean {
     const bindings = this.#onPort.get(port);
     if (bindings === undefined) return false;
-    const v4 = isMapped(l0, l1, l2);
-    for (const b of bindings) {
-      if (b.b0 === l0 && b.b1 === l1 && b.b2 === l2 && b.b3 === l3) return true;
-      if ((b.b0 | b.b1 | b.b3) !== 0) continue;
-      if (b.b2 === MAPPED ? v4 : b.b2 === 0 && !(v4 && b.v6only)) return true;
-    }
+    for (const binding of bindings) if (covers(binding, l0, l1, l2, l3)) return true;
     return false;
   }
 
@@ -551,14 +540,7 @@ export class Application {
     const flow = this.#newFlow(handle);
     if (flow === null) return -EINVAL;
     const ip = flow.ip;
-    ip.l0 = words[3]!;
-    ip.l1 = words[4]!;
-    ip.l2 = words[5]!;
-    ip.l3 = words[6]!;
-    ip.r0 = words[7]!;
-    ip.r1 = words[8]!;
-    ip.r2 = words[9]!;
-    ip.r3 = words[10]!;
+    takeAddresses(ip, words, 3, 7);
     if (isUnspecified(ip.r0, ip.r1, ip.r2, ip.r3)) return -EINVAL;
     if (tcpk.ip.isToMany(ip.r0, ip.r1, ip.r2, ip.r3)) return -ENETUNREACH;
     const routed = tcpk.ip.route(ip);

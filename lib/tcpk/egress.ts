@@ -17,7 +17,7 @@ import type { IpFlow } from '../ip/flow.ts';
 import { LINK_TSO4, LINK_TSO6 } from '../link/link.ts';
 import {
   FROM_APP_HANDLE, MAX_TX_PIECES, SENDTO_LENGTH, SENDTO_LOCAL, SENDTO_REMOTE, TX_GSO_SIZE, TX_GSO_TYPE, TX_HEADER, TX_HEADER_LENGTH,
-  TX_IP, TX_PIECE, TX_PIECE_COUNT,
+  TX_IP, TX_PIECE, TX_PIECE_COUNT, takeAddresses,
 } from '../channel/records.ts';
 import type { Ip } from '../ip/ip.ts';
 import { ACK, FIN, RST, SYN, TCP_ACK, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_FLAGS, TCP_HEADER, TCP_SEQ } from '../wire/tcp.ts';
@@ -102,14 +102,7 @@ export function sendTo(app: Application, ip: Ip, w: number, length: number): num
   const words = app.window.words;
   const headerLength = words[w + TX_HEADER_LENGTH]!;
   const flow = app.tcpk.scratchFlow;
-  flow.l0 = words[w + SENDTO_LOCAL]!;
-  flow.l1 = words[w + SENDTO_LOCAL + 1]!;
-  flow.l2 = words[w + SENDTO_LOCAL + 2]!;
-  flow.l3 = words[w + SENDTO_LOCAL + 3]!;
-  flow.r0 = words[w + SENDTO_REMOTE]!;
-  flow.r1 = words[w + SENDTO_REMOTE + 1]!;
-  flow.r2 = words[w + SENDTO_REMOTE + 2]!;
-  flow.r3 = words[w + SENDTO_REMOTE + 3]!;
+  takeAddresses(flow, words, w + SENDTO_LOCAL, w + SENDTO_REMOTE);
   flow.generation = -1;
   if ((flow.l0 | flow.l1 | flow.l3) === 0 || ip.isToMany(flow.r0, flow.r1, flow.r2, flow.r3) || ip.route(flow) < 0) return VIOLATION_ADDRESS;
   const fault = beginSegment(app, ip, flow, w, headerLength);

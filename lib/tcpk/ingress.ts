@@ -8,10 +8,11 @@
 import { copyBytes } from '../buffer/packet-memory.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import {
-  EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC, ICMP_TYPE,
-  ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REFUSED_PORTS, REPORT_ID, REPORT_WHAT, SEG_CSUM_OK, SEG_DATA,
-  SEG_DST, SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT, TO_APP_ICMP, TO_APP_PATH_MTU,
-  TO_APP_REFUSED, TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
+  EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC,
+  ICMP_TYPE, ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REFUSED_PORTS, REPORT_ID, REPORT_WHAT,
+  SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT,
+  TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED, TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
+  putAddress,
 } from '../channel/records.ts';
 import { RingWriter } from '../channel/ring.ts';
 import { RX_HEAD, RX_TAIL } from '../channel/window.ts';
@@ -61,14 +62,8 @@ export class Ingress {
     }
     const window = this.#window;
     const words = window.words;
-    words[w + SEG_SRC] = packet.src0;
-    words[w + SEG_SRC + 1] = packet.src1;
-    words[w + SEG_SRC + 2] = packet.src2;
-    words[w + SEG_SRC + 3] = packet.src3;
-    words[w + SEG_DST] = packet.dst0;
-    words[w + SEG_DST + 1] = packet.dst1;
-    words[w + SEG_DST + 2] = packet.dst2;
-    words[w + SEG_DST + 3] = packet.dst3;
+    putAddress(words, w + SEG_SRC, packet.src0, packet.src1, packet.src2, packet.src3);
+    putAddress(words, w + SEG_DST, packet.dst0, packet.dst1, packet.dst2, packet.dst3);
     words[w + SEG_IP] = packet.version | (packet.tos << 8) | (packet.ttl << 16) | (packet.checksumOk ? SEG_CSUM_OK : 0);
     words[w + SEG_SUM] = packet.transportSum;
     words[w + SEG_GSO_TYPE] = packet.gsoType;
@@ -93,18 +88,9 @@ export class Ingress {
     words[w + ICMP_CODE] = error.code;
     words[w + ICMP_ERRNO] = error.errno;
     words[w + ICMP_MTU] = error.mtu;
-    words[w + ICMP_FROM] = error.from0;
-    words[w + ICMP_FROM + 1] = error.from1;
-    words[w + ICMP_FROM + 2] = error.from2;
-    words[w + ICMP_FROM + 3] = error.from3;
-    words[w + ICMP_SRC] = error.src0;
-    words[w + ICMP_SRC + 1] = error.src1;
-    words[w + ICMP_SRC + 2] = error.src2;
-    words[w + ICMP_SRC + 3] = error.src3;
-    words[w + ICMP_DST] = error.dst0;
-    words[w + ICMP_DST + 1] = error.dst1;
-    words[w + ICMP_DST + 2] = error.dst2;
-    words[w + ICMP_DST + 3] = error.dst3;
+    putAddress(words, w + ICMP_FROM, error.from0, error.from1, error.from2, error.from3);
+    putAddress(words, w + ICMP_SRC, error.src0, error.src1, error.src2, error.src3);
+    putAddress(words, w + ICMP_DST, error.dst0, error.dst1, error.dst2, error.dst3);
     words[w + ICMP_LENGTH] = length;
     copyBytes(this.#memory.bytes, this.#window.base + (w + ICMP_DATA) * 4, error.slab, error.offset, length);
     this.#commit();
@@ -115,10 +101,7 @@ export class Ingress {
     const w = this.rx.reserve(TO_APP_PATH_MTU, (PATH_MTU_BYTES + 1) * 4);
     if (w < 0) return;
     const words = this.#window.words;
-    words[w + PATH_MTU_DST] = flow.r0;
-    words[w + PATH_MTU_DST + 1] = flow.r1;
-    words[w + PATH_MTU_DST + 2] = flow.r2;
-    words[w + PATH_MTU_DST + 3] = flow.r3;
+    putAddress(words, w + PATH_MTU_DST, flow.r0, flow.r1, flow.r2, flow.r3);
     words[w + PATH_MTU_BYTES] = flow.mtu;
     this.#commit();
   }

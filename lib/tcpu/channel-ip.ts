@@ -9,8 +9,8 @@ import { FlowTable } from '../buffer/flow-table.ts';
 import { TX_FIRST_PIECE, TX_PIECES, TX_STRIDE, TransmitQueue } from '../buffer/transmit-queue.ts';
 import type { ChannelInfo } from '../channel/channel.ts';
 import {
-  FROM_APP_HANDLE, FROM_APP_SEGMENT, FROM_APP_SENDTO, MAX_TX_PIECES, SENDTO_LENGTH, SENDTO_LOCAL, SENDTO_REMOTE, TX_GSO_SIZE, TX_GSO_TYPE,
-  TX_HEADER, TX_HEADER_LENGTH, TX_IP, TX_PIECE, TX_PIECE_COUNT,
+  FROM_APP_HANDLE, FROM_APP_SEGMENT, FROM_APP_SENDTO, MAX_TX_PIECES, SENDTO_LENGTH, SENDTO_LOCAL, SENDTO_REMOTE, TX_GSO_SIZE,
+  TX_GSO_TYPE, TX_HEADER, TX_HEADER_LENGTH, TX_IP, TX_PIECE, TX_PIECE_COUNT, putAddress,
 } from '../channel/records.ts';
 import type { RingWriter } from '../channel/ring.ts';
 import type { Window } from '../channel/window.ts';
@@ -144,14 +144,8 @@ export class ChannelIp implements IpLayer {
     if (connected) {
       for (let i = 0; i < 2 * count; i++) words[w + TX_PIECE + i] = pieces[piece + 2 + i]!;
     } else {
-      words[w + SENDTO_LOCAL] = flow.l0;
-      words[w + SENDTO_LOCAL + 1] = flow.l1;
-      words[w + SENDTO_LOCAL + 2] = flow.l2;
-      words[w + SENDTO_LOCAL + 3] = flow.l3;
-      words[w + SENDTO_REMOTE] = flow.r0;
-      words[w + SENDTO_REMOTE + 1] = flow.r1;
-      words[w + SENDTO_REMOTE + 2] = flow.r2;
-      words[w + SENDTO_REMOTE + 3] = flow.r3;
+      putAddress(words, w + SENDTO_LOCAL, flow.l0, flow.l1, flow.l2, flow.l3);
+      putAddress(words, w + SENDTO_REMOTE, flow.r0, flow.r1, flow.r2, flow.r3);
     }
     this.#ring.commit();
     return 0;

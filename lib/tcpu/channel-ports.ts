@@ -10,12 +10,14 @@ import {
 } from '../channel/calls.ts';
 import { CALL_WORDS } from '../channel/channel.ts';
 import type { Channel } from '../channel/channel.ts';
-import { CLOSE_LENGTH, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, OPEN_LENGTH, OPEN_LOCAL, OPEN_PORTS, OPEN_REMOTE } from '../channel/records.ts';
+import {
+  CLOSE_LENGTH, FROM_APP_CLOSE, FROM_APP_HANDLE, FROM_APP_OPEN, OPEN_LENGTH, OPEN_LOCAL, OPEN_PORTS, OPEN_REMOTE, putAddress,
+} from '../channel/records.ts';
 import type { RingWriter } from '../channel/ring.ts';
+import { covers } from '../home/local-ports.ts';
 import type { LocalPorts, PortUser } from '../home/local-ports.ts';
 import type { IpFlow } from '../ip/flow.ts';
 import type { Tcb } from '../tcp/tcb.ts';
-import { MAPPED, isMapped } from '../wire/address.ts';
 import type { ChannelIp } from './channel-ip.ts';
 
 function bindBits(user: PortUser): number {
@@ -49,10 +51,7 @@ export class ChannelPorts implements LocalPorts {
   bind(user: PortUser, port: number): number {
     const call = this.#call;
     call[0] = CALL_BIND;
-    call[1] = user.b0;
-    call[2] = user.b1;
-    call[3] = user.b2;
-    call[4] = user.b3;
+    putAddress(call, 1, user.b0, user.b1, user.b2, user.b3);
     call[5] = port;
     call[6] = bindBits(user);
     const binding = this.#channel.call(call, 7);
@@ -97,14 +96,8 @@ export class ChannelPorts implements LocalPorts {
     call[0] = CALL_CONNECT;
     call[1] = handle;
     call[2] = user === null ? -1 : this.#bindings.get(user) ?? -1;
-    call[3] = flow.l0;
-    call[4] = flow.l1;
-    call[5] = flow.l2;
-    call[6] = flow.l3;
-    call[7] = flow.r0;
-    call[8] = flow.r1;
-    call[9] = flow.r2;
-    call[10] = flow.r3;
+    putAddress(call, 3, flow.l0, flow.l1, flow.l2, flow.l3);
+    putAddress(call, 7, flow.r0, flow.r1, flow.r2, flow.r3);
     call[11] = tcb.remotePort;
     const port = this.#channel.call(call, 12);
     if (port < 0) {
@@ -131,11 +124,7 @@ export class ChannelPorts implements LocalPorts {
   covers(flow: IpFlow, port: number): boolean {
     const users = this.#onPort.get(port);
     if (users === undefined) return false;
-    const v4 = isMapped(flow.l0, flow.l1, flow.l2);
-    for (const user of users) {
-      if (user.b0 === flow.l0 && user.b1 === flow.l1 && user.b2 === flow.l2 && user.b3 === flow.l3) return true;
-      if ((user.b0 | user.b1 | user.b3) === 0 && (user.b2 === MAPPED ? v4 : user.b2 === 0 && !(v4 && user.v6only))) return true;
-    }
+    for (const user of users) if (covers(user, flow.l0, flow.l1, flow.l2, flow.l3)) return true;
     return false;
   }
 
@@ -150,14 +139,8 @@ export class ChannelPorts implements LocalPorts {
       const handle = this.#freeHandles.pop() ?? this.#tcbs.length;
       const words = this.#channel.window.words;
       words[w + FROM_APP_HANDLE] = handle;
-      words[w + OPEN_LOCAL] = flow.l0;
-      words[w + OPEN_LOCAL + 1] = flow.l1;
-      words[w + OPEN_LOCAL + 2] = flow.l2;
-      words[w + OPEN_LOCAL + 3] = flow.l3;
-      words[w + OPEN_REMOTE] = flow.r0;
-      words[w + OPEN_REMOTE + 1] = flow.r1;
-      words[w + OPEN_REMOTE + 2] = flow.r2;
-      words[w + OPEN_REMOTE + 3] = flow.r3;
+      putAddress(words, w + OPEN_LOCAL, flow.l0, flow.l1, flow.l2, flow.l3);
+      putAddress(words, w + OPEN_REMOTE, flow.r0, flow.r1, flow.r2, flow.r3);
       words[w + OPEN_PORTS] = (tcb.localPort << 16) | tcb.remotePort;
       this.#ring.commit();
       this.#tcbs[handle] = tcb;
