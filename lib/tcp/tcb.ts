@@ -170,6 +170,13 @@ export class Tcb {
   congestion: CongestionControl;
   cwnd = 0;
   ssthresh = 0x7fffffff;
+  /** Bytes a second that output is spread over; 0: as the window lets it. Set by congestion control. */
+  pacingRate = 0;
+  /** Round trip that the last acknowledgment brought, µs; 0: none. */
+  lastRttUs = 0;
+  /** C.delivered: bytes known to have arrived, in all; when that last changed (int32 µs). */
+  delivered = 0;
+  deliveredAtUs = 0;
   recovery = RECOVERY_OPEN;
   /** recover (RFC 6582), RecoveryPoint (RFC 6675). */
   recover = 0 as Seq;

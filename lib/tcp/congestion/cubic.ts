@@ -86,6 +86,9 @@ export class Cubic implements CongestionControl {
     this.#wMax = 0;
   }
 
+  onUndo(): void {
+  }
+
   onIdle(tcb: Tcb): void {
     tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sndMss, tcb.home.config.initialWindow));
     this.#epochMs = 0;

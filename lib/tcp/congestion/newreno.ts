@@ -60,6 +60,9 @@ export class NewReno implements CongestionControl {
     this.#acked = 0;
   }
 
+  onUndo(): void {
+  }
+
   onIdle(tcb: Tcb): void {
     tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sndMss, tcb.home.config.initialWindow));
   }
