@@ -5,7 +5,8 @@ import { tcpInfo } from '../tcp/info.ts';
 import { STATE_NAMES, TIME_WAIT } from '../tcp/states.ts';
 import type { Tcb } from '../tcp/tcb.ts';
 import { formatAddress } from '../wire/address.ts';
-import type { TcpHost, TimeWaitConnection } from './tcp-host.ts';
+import type { TimeWaitConnection } from './connection-table.ts';
+import type { TcpHost } from './tcp-host.ts';
 import type { TcpListener } from './tcp-listener.ts';
 
 /** One connection, or one listener. */
