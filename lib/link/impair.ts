@@ -1,6 +1,7 @@
 /**
- * Impairment: a bad network between a stack and its link, repeatable by its seed. Loss, duplication,
- * corruption, reordering, delay, jitter, a rate with a drop-tail queue, each per direction.
+ * Impairment: a bad network between a stack and its link, repeatable by its seed. Loss, single or in bursts,
+ * duplication, corruption, reordering, delay, jitter, a rate with a queue (drop-tail, CoDel), black holes, cuts, each
+ * per direction.
  *
  *     stack ─▶ loss ─▶ copies ─▶ corruption ─▶ queue and rate ─▶ delay, jitter, reordering ─▶ link
  *
@@ -12,7 +13,7 @@
  * may hand in merged packets all the same when it was opened with offloads: open a TUN with offload off.
  * Partial checksums are finished on arrival, so that corruption is noticed.
  *
- * Memory is bounded per direction (`limitBytes`). Left out: correlated loss, policing, asymmetric MTU.
+ * Memory is bounded per direction (`limitBytes`). Left out: policing, an MTU that somebody is told of.
  */
 
 import { BLOCK_SIZE, HEADER_SLOT, PacketMemory } from '../buffer/packet-memory.ts';

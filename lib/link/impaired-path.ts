@@ -1,13 +1,24 @@
 /**
  * One direction of an impaired link: decides the fate of each packet and keeps it until it is due.
- * Knows nothing of links or stacks; impair.ts feeds and empties it.
+ * Knows nothing of links or stacks; impair.ts and the simulator (lib/sim) feed and empty it.
+ *
+ *     cut? ─▶ too long? ─▶ lost? ─▶ copied? ─▶ corrupted? ─▶ queue ─▶ rate ─▶ delay, jitter, reordering
+ *
+ * The queue is served when somebody looks: a packet that left it in the past is found on its way, with the time that
+ * it left at. So a packet costs one look, not two.
  */
 
 import type { SeededRandom } from '../random.ts';
+import { BurstLoss } from './burst-loss.ts';
+import type { GilbertElliott } from './burst-loss.ts';
+import { PathQueue } from './path-queue.ts';
+import type { QueueDiscipline } from './path-queue.ts';
 
 export interface PathOptions {
   /** Probability that a packet is lost. */
   loss?: number;
+  /** Loss in bursts, beside `loss`. */
+  burstLoss?: GilbertElliott | null;
   /** Probability that a packet arrives twice. */
   duplicate?: number;
   /** Probability that bits of a packet are flipped, and how many (default 1, which every checksum sees). */
@@ -25,8 +36,15 @@ export interface PathOptions {
   jitterUs?: number;
   /** Bits per second, counted over IP packets; 0 (the default) is no limit. */
   rate?: number;
-  /** Most packets that wait for the rate; what comes then is dropped. Default 1000. */
+  /** Most packets, and most bytes, that wait for the rate; what comes then is dropped. Default 1000, and no bound. */
   queuePackets?: number;
+  queueBytes?: number;
+  /** Default 'droptail'; 'codel' keeps the wait short (RFC 8289). */
+  queueDiscipline?: QueueDiscipline;
+  /** Packets of more bytes vanish, and nobody is told; 0 (the default) is no such black hole. */
+  blackHole?: number;
+  /** Nothing that comes passes; what is on its way still arrives. Default false. */
+  cut?: boolean;
   /** Most memory for packets that wait or are delayed, bytes. Default 64 MiB. */
   limitBytes?: number;
 }
@@ -46,6 +64,11 @@ export class PathPacket {
   readonly headerLength: number;
   /** It has left; a held packet may stand in the heap twice. */
   gone = false;
+  /** When it came to the queue, µs. */
+  queuedUs = 0;
+  /** What was drawn for it: delay beyond the path's, µs; whether others shall overtake it. */
+  jitterUs = 0;
+  reordered = false;
 
   constructor(bytes: Uint8Array, gsoType: number, gsoSize: number, headerLength: number) {
     this.bytes = bytes;
@@ -77,8 +100,12 @@ export class PathCounters {
   duplicated = 0;
   corrupted = 0;
   reordered = 0;
-  /** Dropped because the queue before the rate was full. */
+  /** Dropped because the queue before the rate was full; because they had waited too long (CoDel). */
   queueDrops = 0;
+  codelDrops = 0;
+  /** Dropped because they were too long for the black hole; because the path was cut. */
+  blackHoleDrops = 0;
+  cutDrops = 0;
   /** Dropped because `limitBytes` was reached. */
   limitDrops = 0;
   /** Packets that went on. */
@@ -86,93 +113,178 @@ export class PathCounters {
 }
 
 export class ImpairedPath {
-  // Settings, see PathOptions. They may be changed at any time.
-  loss: number;
-  duplicate: number;
-  corrupt: number;
-  corruptBits: number;
-  reorder: number;
-  reorderUs: number;
-  reorderPackets: number;
-  delayUs: number;
-  jitterUs: number;
-  rate: number;
-  queuePackets: number;
-  limitBytes: number;
+  // Settings, see PathOptions. They may be changed at any time; those of queue and rate by `change()`.
+  loss = 0;
+  duplicate = 0;
+  corrupt = 0;
+  corruptBits = 1;
+  reorder = 0;
+  reorderUs = 0;
+  reorderPackets = 3;
+  delayUs = 0;
+  jitterUs = 0;
+  rate = 0;
+  limitBytes = 64 << 20;
+  blackHole = 0;
+  cut = false;
 
   readonly counters = new PathCounters();
   /** Memory that is used now, bytes; never above `limitBytes`. */
   keptBytes = 0;
 
   readonly #random: SeededRandom;
+  readonly #queue: PathQueue;
+  #burst: BurstLoss | null = null;
   #heap: HeapEntry[] = [];
   #order = 0;
   #held: Held[] = [];
-  /** When the last bit of each packet that waits for the rate will have left. */
-  #departures: number[] = [];
   /** When the line is free, µs, with fraction. */
   #freeUs = 0;
   /** Due time of the last packet that was not reordered. */
   #lastDueUs = 0;
 
+  /** @throws RangeError when a setting is out of range */
   constructor(random: SeededRandom, options: PathOptions) {
     this.#random = random;
-    this.loss = probability('loss', options.loss);
-    this.duplicate = probability('duplicate', options.duplicate);
-    this.corrupt = probability('corrupt', options.corrupt);
-    this.corruptBits = amount('corruptBits', options.corruptBits, 1);
-    this.reorder = probability('reorder', options.reorder);
-    this.reorderUs = amount('reorderUs', options.reorderUs, 0);
-    this.reorderPackets = amount('reorderPackets', options.reorderPackets, 3);
-    this.delayUs = amount('delayUs', options.delayUs, 0);
-    this.jitterUs = amount('jitterUs', options.jitterUs, 0);
-    this.rate = amount('rate', options.rate, 0);
-    this.queuePackets = amount('queuePackets', options.queuePackets, 1000);
-    this.limitBytes = amount('limitBytes', options.limitBytes, 64 << 20);
+    this.#queue = new PathQueue('droptail', 1000, 0, (packet) => {
+      this.counters.codelDrops++;
+      this.keptBytes -= packet.bytes.length + OVERHEAD;
+    });
+    this.change(options, 0);
   }
 
-  /** Takes a packet, whose bytes are this path's own from now on, that came at `nowUs`. */
-  admit(packet: PathPacket, nowUs: number): void {
-    this.counters.packets++;
-    this.counters.bytes += packet.bytes.length;
-    if (this.#chance(this.loss)) {
-      this.counters.lost++;
-      return;
+  /**
+   * Changes settings from `nowUs` on; those that `options` does not name stay as they are.
+   * @throws RangeError when a setting is out of range; then nothing has changed
+   */
+  change(options: PathOptions, nowUs: number): void {
+    const loss = probability('loss', options.loss, this.loss);
+    const duplicate = probability('duplicate', options.duplicate, this.duplicate);
+    const corrupt = probability('corrupt', options.corrupt, this.corrupt);
+    const reorder = probability('reorder', options.reorder, this.reorder);
+    const corruptBits = amount('corruptBits', options.corruptBits, this.corruptBits);
+    const reorderUs = amount('reorderUs', options.reorderUs, this.reorderUs);
+    const reorderPackets = amount('reorderPackets', options.reorderPackets, this.reorderPackets);
+    const delayUs = amount('delayUs', options.delayUs, this.delayUs);
+    const jitterUs = amount('jitterUs', options.jitterUs, this.jitterUs);
+    const rate = amount('rate', options.rate, this.rate);
+    const limitBytes = amount('limitBytes', options.limitBytes, this.limitBytes);
+    const blackHole = amount('blackHole', options.blackHole, this.blackHole);
+    const packetLimit = amount('queuePackets', options.queuePackets, this.#queue.packetLimit);
+    const byteLimit = amount('queueBytes', options.queueBytes, this.#queue.byteLimit);
+    const discipline = options.queueDiscipline ?? this.#queue.discipline;
+    if (discipline !== 'droptail' && discipline !== 'codel') {
+      throw new RangeError(`queueDiscipline '${String(discipline)}' is not one of 'droptail', 'codel'`);
+    }
+    const burst = options.burstLoss;
+    if (burst !== undefined) this.#burst = burst === null ? null : new BurstLoss(burst);
+    this.#serve(nowUs);
+    this.loss = loss;
+    this.duplicate = duplicate;
+    this.corrupt = corrupt;
+    this.reorder = reorder;
+    this.corruptBits = corruptBits;
+    this.reorderUs = reorderUs;
+    this.reorderPackets = reorderPackets;
+    this.delayUs = delayUs;
+    this.jitterUs = jitterUs;
+    this.rate = rate;
+    this.limitBytes = limitBytes;
+    this.blackHole = blackHole;
+    this.cut = options.cut ?? this.cut;
+    this.#queue.packetLimit = packetLimit;
+    this.#queue.byteLimit = byteLimit;
+    this.#queue.discipline = discipline;
+  }
+
+  /** Packets, and bytes, that wait for the rate at `nowUs`. */
+  waiting(nowUs: number): { packets: number; bytes: number } {
+    this.#serve(nowUs);
+    return { packets: this.#queue.length, bytes: this.#queue.bytes };
+  }
+
+  /**
+   * Takes a packet, whose bytes are this path's own from now on, that came at `nowUs`.
+   * @returns the number of packets that will arrive for it, as far as is known now: 0 when it is lost, 2 when it is doubled
+   */
+  admit(packet: PathPacket, nowUs: number): number {
+    const { counters } = this;
+    counters.packets++;
+    counters.bytes += packet.bytes.length;
+    if (this.cut) {
+      counters.cutDrops++;
+      return 0;
+    }
+    if (this.blackHole > 0 && packet.bytes.length > this.blackHole) {
+      counters.blackHoleDrops++;
+      return 0;
+    }
+    if (this.#chance(this.loss) || (this.#burst !== null && this.#burst.loses(this.#random))) {
+      counters.lost++;
+      return 0;
     }
     let copy: PathPacket | null = null;
     if (this.#chance(this.duplicate)) {
-      this.counters.duplicated++;
+      counters.duplicated++;
       copy = new PathPacket(packet.bytes.slice(), packet.gsoType, packet.gsoSize, packet.headerLength);
     }
-    this.#forward(packet, nowUs);
-    if (copy !== null) this.#forward(copy, nowUs);
+    let admitted = this.#forward(packet, nowUs);
+    if (copy !== null) admitted += this.#forward(copy, nowUs);
+    return admitted;
   }
 
-  #forward(packet: PathPacket, nowUs: number): void {
+  #forward(packet: PathPacket, nowUs: number): number {
     if (this.#chance(this.corrupt)) {
       this.counters.corrupted++;
-      this.#flipBits(packet.bytes);
+      packet = this.#flipBits(packet);
     }
     const length = packet.bytes.length;
     if (this.keptBytes + length + OVERHEAD > this.limitBytes) {
       this.counters.limitDrops++;
-      return;
+      return 0;
     }
-    let leavesUs = nowUs;
-    if (this.rate > 0) {
-      while (this.#departures.length > 0 && this.#departures[0]! <= nowUs) this.#departures.shift();
-      // The first of them is on the line already.
-      if (this.#departures.length > this.queuePackets) {
+    const queued = this.rate > 0 || this.#queue.length > 0;
+    if (queued) {
+      this.#serve(nowUs);
+      // A line that is free takes it at once.
+      if (this.#freeUs > nowUs && !this.#queue.hasRoom(length)) {
         this.counters.queueDrops++;
-        return;
+        return 0;
       }
-      this.#freeUs = Math.max(this.#freeUs, nowUs) + (length * 8e6) / this.rate;
-      this.#departures.push(this.#freeUs);
-      // Less a picosecond, which rounding may have added.
-      leavesUs = Math.ceil(this.#freeUs - 1e-6);
     }
-    const dueUs = leavesUs + this.delayUs + (this.jitterUs > 0 ? Math.floor(this.#random.unit() * (this.jitterUs + 1)) : 0);
-    if (this.#chance(this.reorder)) {
+    this.keptBytes += length + OVERHEAD;
+    packet.jitterUs = this.jitterUs > 0 ? Math.floor(this.#random.unit() * (this.jitterUs + 1)) : 0;
+    packet.reordered = this.#chance(this.reorder);
+    if (queued) {
+      this.#queue.push(packet, nowUs);
+      this.#serve(nowUs);
+    } else {
+      this.#depart(packet, nowUs);
+    }
+    return 1;
+  }
+
+  /** Lets the line take what it has taken until `nowUs`. */
+  #serve(nowUs: number): void {
+    const queue = this.#queue;
+    for (let head = queue.head; head !== null; head = queue.head) {
+      const startUs = Math.max(this.#freeUs, head.queuedUs);
+      if (startUs > nowUs) return;
+      const packet = queue.take(startUs);
+      if (packet === null) return;
+      this.#freeUs = startUs + this.#lineTimeUs(packet);
+      this.#depart(packet, wholeUs(this.#freeUs));
+    }
+  }
+
+  #lineTimeUs(packet: PathPacket): number {
+    return this.rate > 0 ? (packet.bytes.length * 8e6) / this.rate : 0;
+  }
+
+  /** The packet's last bit has left at `leavesUs`. */
+  #depart(packet: PathPacket, leavesUs: number): void {
+    const dueUs = leavesUs + this.delayUs + packet.jitterUs;
+    if (packet.reordered) {
       this.counters.reordered++;
       if (this.reorderUs > 0) {
         this.#push(packet, dueUs + this.reorderUs);
@@ -180,12 +292,10 @@ export class ImpairedPath {
         this.#held.push({ packet, left: Math.max(this.reorderPackets, 1) });
         this.#push(packet, dueUs + HOLD_US);
       }
-      this.keptBytes += length + OVERHEAD;
       return;
     }
     this.#lastDueUs = Math.max(dueUs, this.#lastDueUs);
     this.#push(packet, this.#lastDueUs);
-    this.keptBytes += length + OVERHEAD;
     if (this.#held.length > 0) this.#overtaken();
   }
 
@@ -204,22 +314,32 @@ export class ImpairedPath {
     return p > 0 && this.#random.unit() < p;
   }
 
-  #flipBits(bytes: Uint8Array): void {
+  /** A copy: somebody may have kept the packet as it was. */
+  #flipBits(packet: PathPacket): PathPacket {
+    const bytes = packet.bytes.slice();
     for (let i = 0; i < this.corruptBits; i++) {
       const bit = Math.floor(this.#random.unit() * bytes.length * 8);
       bytes[bit >> 3] = bytes[bit >> 3]! ^ (1 << (bit & 7));
     }
+    return new PathPacket(bytes, packet.gsoType, packet.gsoSize, packet.headerLength);
   }
 
-  /** When the next packet is due, µs, or Infinity. */
+  /** When to look for the next packet, µs, or Infinity. It is due then, or (with jitter, reordering or CoDel) later. */
   get nextUs(): number {
     this.#skipGone();
-    return this.#heap.length > 0 ? this.#heap[0]!.dueUs : Infinity;
+    const dueUs = this.#heap.length > 0 ? this.#heap[0]!.dueUs : Infinity;
+    const { head } = this.#queue;
+    if (head === null) return dueUs;
+    // CoDel may drop the head, and what follows it may be shorter.
+    const lineUs = this.#queue.discipline === 'codel' ? 0 : this.#lineTimeUs(head);
+    return Math.min(dueUs, wholeUs(Math.max(this.#freeUs, head.queuedUs) + lineUs) + this.delayUs);
   }
 
   /** The next packet, if it is due at `nowUs`; it stays until `shift()`. */
   peek(nowUs: number): PathPacket | null {
-    return this.nextUs <= nowUs ? this.#heap[0]!.packet : null;
+    this.#serve(nowUs);
+    this.#skipGone();
+    return this.#heap.length > 0 && this.#heap[0]!.dueUs <= nowUs ? this.#heap[0]!.packet : null;
   }
 
   /** Lets go of the packet that `peek()` gave. */
@@ -235,7 +355,7 @@ export class ImpairedPath {
   clear(): void {
     this.#heap = [];
     this.#held = [];
-    this.#departures = [];
+    this.#queue.clear();
     this.keptBytes = 0;
   }
 
@@ -279,7 +399,13 @@ function before(a: HeapEntry, b: HeapEntry): boolean {
   return a.dueUs < b.dueUs || (a.dueUs === b.dueUs && a.order < b.order);
 }
 
-function probability(name: string, value = 0): number {
+/** The next whole µs; less a picosecond, which rounding may have added. */
+function wholeUs(us: number): number {
+  return Math.ceil(us - 1e-6);
+}
+
+function probability(name: string, value: number | undefined, preset: number): number {
+  if (value === undefined) return preset;
   if (!(value >= 0 && value <= 1)) throw new RangeError(`${name} ${value} is not a probability between 0 and 1`);
   return value;
 }
