@@ -29,8 +29,10 @@ const BATCH_BYTES = 128 * 1024;
 const MIN_LOOK_US = 1000;
 /** Datagrams that are sent before other work gets its turn. */
 const MAX_RUN = 256;
-/** A stream that is late goes so many times as fast as its rate. */
+/** A stream that is late goes so many times as fast as its rate ... */
 const CATCH_UP = 1.5;
+/** ... but sends no more at once than a receive buffer holds: 208 KiB in Linux, of which bookkeeping takes a half. */
+const MAX_CATCH_UP_BYTES = 64 * 1024;
 
 /** Datagrams are filled in here; shared, because nothing stays in it. */
 let batch: Uint8Array | null = null;
@@ -132,8 +134,11 @@ export class UdpStream extends Stream {
   readonly #socket: DatagramSocket;
   readonly #headerLength: number;
   readonly #blockLength: number;
-  /** Datagrams that the rate lets go between two looks at it; Infinity without a rate. */
+  /** Datagrams that the rate lets go in a microsecond, and between two looks at it; Infinity without a rate. */
+  readonly #perUs: number;
   readonly #perLook: number;
+  /** When the rate was last looked at, µs. */
+  #lookedUs = 0;
   /** Of the datagram before: seconds that it travelled, on clocks that need not agree. */
   #transit = NaN;
   #pacing: Alarm | null = null;
@@ -146,9 +151,8 @@ export class UdpStream extends Stream {
     this.#socket = socket;
     this.#headerLength = parameters.counters64 ? 16 : 12;
     this.#blockLength = parameters.blockLength;
-    this.#perLook = parameters.rate === 0 ? Infinity : Math.max(
-      Math.ceil((parameters.rate * Math.max(parameters.pacingUs, MIN_LOOK_US)) / (8e6 * parameters.blockLength)), parameters.burst,
-    );
+    this.#perUs = parameters.rate === 0 ? Infinity : parameters.rate / (8e6 * parameters.blockLength);
+    this.#perLook = Math.max(Math.ceil(this.#perUs * Math.max(parameters.pacingUs, MIN_LOOK_US)), parameters.burst);
     this.description = describe(socket.getsockname(), socket.getpeername());
     if (sender) {
       this.#pacing = clock.alarm(() => this.#send());
@@ -160,6 +164,7 @@ export class UdpStream extends Stream {
   override start(): void {
     super.start();
     this.#running = true;
+    this.#lookedUs = this.startUs;
     if (this.sender) this.#send();
   }
 
@@ -204,8 +209,7 @@ export class UdpStream extends Stream {
   #send(): void {
     if (!this.#running) return;
     const parameters = this.parameters;
-    // What is behind time is made up for over several looks: in one burst it would flood the receiver's buffer.
-    const most = Math.ceil(CATCH_UP * this.#perLook);
+    const most = this.#mostNow();
     let run = Math.min(MAX_RUN, most);
     for (;;) {
       const nowUs = this.clock.nowUs();
@@ -225,6 +229,18 @@ export class UdpStream extends Stream {
       }
     }
     this.#pacing!.set(this.clock.nowUs() + parameters.pacingUs);
+  }
+
+  /**
+   * Datagrams that may go at this look. What is behind time is made up for over several looks, since in one burst it would
+   * flood the receiver's buffer; but looks that come late, as on a busy machine all do, must not hold the rate down.
+   */
+  #mostNow(): number {
+    if (this.#perLook === Infinity) return Infinity;
+    const nowUs = this.clock.nowUs();
+    const late = Math.min((nowUs - this.#lookedUs) * this.#perUs, MAX_CATCH_UP_BYTES / this.#blockLength);
+    this.#lookedUs = nowUs;
+    return Math.ceil(CATCH_UP * Math.max(this.#perLook, late));
   }
 
   /** Sends `blocks` datagrams; returns the bytes that went, or a negative errno. */
