@@ -40,6 +40,11 @@ export interface TcpOptions {
   maxOutOfOrder?: number;
   /** Challenge ACKs per second, for each connection (RFC 5961 section 7). Default 2. */
   challengeAcksPerSecond?: number;
+  /**
+   * Explicit congestion notification (RFC 3168): 'off'; 'passive' agrees when the peer asks (the default, as Linux's
+   * tcp_ecn = 2); 'on' asks as well.
+   */
+  ecn?: EcnMode;
 }
 
 /** `TcpOptions` with every default filled in. */
@@ -69,11 +74,19 @@ export interface TcpConfig {
   maxTimeWait: number;
   maxOutOfOrder: number;
   challengeAcksPerSecond: number;
+  ecn: EcnMode;
 }
+
+export type EcnMode = 'off' | 'passive' | 'on';
 
 /** Largest buffer: with window scale 14 a window of 1 GiB can be told. */
 export const MAX_BUFFER = 1 << 30;
 export const MIN_BUFFER = 4096;
+
+function oneOf<T extends string>(name: string, value: T, ...choices: readonly T[]): T {
+  if (!choices.includes(value)) throw new RangeError(`tcp.${name} is '${String(value)}'; it must be one of ${choices.join(', ')}`);
+  return value;
+}
 
 function within(name: string, value: number, low: number, high: number): number {
   if (!Number.isFinite(value) || value < low || value > high) {
@@ -112,5 +125,6 @@ export function tcpConfig(options: TcpOptions = {}): TcpConfig {
     maxTimeWait: within('maxTimeWait', options.maxTimeWait ?? 65_536, 0, 1 << 22),
     maxOutOfOrder: within('maxOutOfOrder', options.maxOutOfOrder ?? MAX_BUFFER, 0, MAX_BUFFER),
     challengeAcksPerSecond: within('challengeAcksPerSecond', options.challengeAcksPerSecond ?? 2, 0, 1_000_000),
+    ecn: oneOf<EcnMode>('ecn', options.ecn ?? 'passive', 'off', 'passive', 'on'),
   };
 }

@@ -55,6 +55,11 @@ export class TcpCounters {
   ListenOverflows = 0;
   NoPort = 0;
   OrphanResets = 0;
+  /** ECN: connections that agreed on it; SYNs that were repeated without asking; segments that came marked; reductions for marks. */
+  EcnHandshakes = 0;
+  EcnFallbacks = 0;
+  EcnMarksIn = 0;
+  EcnReductions = 0;
   IcmpErrors = 0;
   IcmpErrorsIgnored = 0;
 }

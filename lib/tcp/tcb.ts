@@ -151,6 +151,16 @@ export class Tcb {
   tsRecentMs = 0;
   tsOffset = 0;
 
+  // ---- explicit congestion notification (RFC 3168; ecn.ts) ----
+  /** `ECN_…` */
+  ecn = 0;
+  /** A mark has come and the peer has not said CWR: every ACK has ECE. */
+  ecnEcho = false;
+  /** The window was reduced: the next new data has CWR. */
+  ecnCwr = false;
+  /** SND.NXT at the last reduction: ECE in ACKs up to here is old news. */
+  ecnRecover = 0 as Seq;
+
   // ---- round-trip time (RFC 6298), µs ----
   /** 0 before the first sample. */
   srttUs = 0;
