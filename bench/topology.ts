@@ -183,6 +183,11 @@ export class Tun implements Topology {
     this.offload = offload;
   }
 
+  /** What `tcpu up` serves. */
+  protected get services(): string[] {
+    return SERVICES;
+  }
+
   protected get deviceArgs(): string[] {
     return [
       '--tun', 'tcpu0', '--address', ADDRESS, '--host-address', HOST_ADDRESS, '--mtu', `${this.mtu}`,
@@ -205,7 +210,7 @@ export class Tun implements Topology {
 
   async start(): Promise<void> {
     this.clientNamespace = addNamespace(this.name);
-    await this.run('stack', 'up', [...this.deviceArgs, '--no-socket', '--serve', SERVICES.join(',')]);
+    await this.run('stack', 'up', [...this.deviceArgs, '--no-socket', '--serve', this.services.join(',')]);
     addSources(this.clientNamespace, 'tcpu0', this.source);
   }
 
