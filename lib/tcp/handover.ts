@@ -32,7 +32,7 @@ import { seqAdd, seqDiff, seqLeq, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAX_WINDOW_SCALE } from '../wire/tcp.ts';
 import { createCongestionControl } from './congestion/congestion-control.ts';
-import { MAX_CWND } from './congestion/newreno.ts';
+import { MAX_CWND } from './congestion/cwnd.ts';
 import { updateSndMss } from './emit.ts';
 import type { TcpHome } from './home.ts';
 import { keptFromSender } from './memory-shares.ts';

@@ -6,7 +6,7 @@
 import { seqAdd } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { DEFAULT_MSS_V4, DEFAULT_MSS_V6, MAX_WINDOW_SCALE } from '../wire/tcp.ts';
-import { initialWindow } from './congestion/newreno.ts';
+import { initialWindow } from './congestion/cwnd.ts';
 import { updateSndMss } from './emit.ts';
 import type { Segment } from './segment.ts';
 import type { Tcb } from './tcb.ts';

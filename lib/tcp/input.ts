@@ -13,6 +13,7 @@ import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { ACK, FIN, RST, SYN, URG } from '../wire/tcp.ts';
 import { noteReceiverRtt, tuneSendBuffer } from './buffer-tuning.ts';
+import { windowMayGrow } from './congestion/cwnd.ts';
 import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
@@ -123,7 +124,6 @@ function takeWindow(tcb: Tcb, segment: Segment, window: number): void {
 export function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
   const home = tcb.home;
   const wasOpen = tcb.recovery === RECOVERY_OPEN;
-  const flight = tcb.flight;
   if (tcb.timing && seqGeq(segment.ack, tcb.timedSeq)) {
     tcb.timing = false;
     sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);
@@ -152,9 +152,7 @@ export function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
     onNewAck(tcb, acked);
   }
   if (wasOpen && tcb.recovery === RECOVERY_OPEN) {
-    // The window grows only while it is what limits us (RFC 9293 3.8.2; RFC 7661 in brief).
-    if (tcb.cwndLimited || tcb.cwnd < tcb.ssthresh && tcb.cwnd < 2 * flight) tcb.congestion.onAck(tcb, acked, home.nowMs);
-    tcb.cwndLimited = false;
+    if (windowMayGrow(tcb)) tcb.congestion.onAck(tcb, acked, home.nowMs);
   }
   tuneSendBuffer(tcb);
   if (tcb.sndUna === tcb.sndNxt) tcb.rexmtAt = 0;

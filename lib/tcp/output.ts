@@ -9,6 +9,7 @@
 
 import { seqAdd, seqDiff, seqGt } from '../wire/seq.ts';
 import { ACK, FIN, PSH } from '../wire/tcp.ts';
+import { noteUsage } from './congestion/cwnd.ts';
 import { emit, maxSegment, sendAck, sendOldAck } from './emit.ts';
 import { windowUpdateDue } from './receive.ts';
 import { retransmitLost } from './recovery.ts';
@@ -46,6 +47,7 @@ export function tcpOutput(tcb: Tcb): void {
 function sendNew(tcb: Tcb): boolean {
   const home = tcb.home;
   let sent = false;
+  let limited = false;
   for (;;) {
     const unsent = seqDiff(tcb.sndEnd, tcb.sndNxt);
     if (unsent < 0 || tcb.finSent) break;
@@ -57,7 +59,7 @@ function sendNew(tcb: Tcb): boolean {
     // A FIN alone does not ask the congestion window, in which there may be less than no room.
     let length = unsent === 0 ? 0 : Math.min(unsent, windowRoom, cwndRoom);
     if (unsent > 0 && length <= 0) {
-      if (cwndRoom <= 0) tcb.cwndLimited = true;
+      if (cwndRoom <= 0) limited = true;
       else if (tcb.sndNxt === tcb.sndUna && tcb.persistAt === 0) armPersist(tcb);
       break;
     }
@@ -75,7 +77,7 @@ function sendNew(tcb: Tcb): boolean {
       if (odd !== 0 && !(last && smallMayLeave(tcb))) length -= odd;
     } else if (length < mss && unsent > 0) {
       if (!(last && smallMayLeave(tcb)) && !(tcb.maxSndWnd > 0 && length >= tcb.maxSndWnd >> 1 && !last)) {
-        if (length < unsent && cwndRoom <= windowRoom) tcb.cwndLimited = true;
+        if (length < unsent && cwndRoom <= windowRoom) limited = true;
         if (tcb.sndNxt === tcb.sndUna && tcb.persistAt === 0) holdBack(tcb);
         break;
       }
@@ -99,6 +101,7 @@ function sendNew(tcb: Tcb): boolean {
     if (tcb.rexmtAt === 0) armRetransmit(tcb);
     if (fin) break;
   }
+  if (sent || limited) noteUsage(tcb, limited);
   return sent;
 }
 

@@ -191,8 +191,14 @@ export class Tcb {
   /** recover (RFC 6582), RecoveryPoint (RFC 6675). */
   recover = 0 as Seq;
   dupAcks = 0;
-  /** cwnd has stopped output since the last ACK: it may grow. */
+  /** Validation of cwnd (congestion/cwnd.ts): whether it stopped output in the present flight, and most that was in flight. */
   cwndLimited = false;
+  usageFlight = 0;
+  /** The present flight is over when this is acknowledged. */
+  usageSeq = 0 as Seq;
+  /** Most in flight since cwnd was last used, and when that was (ms). */
+  unusedFlight = 0;
+  unusedMs = 0;
   /** Bytes that duplicate ACKs stand for when there is no SACK. */
   renoSacked = 0;
   /** SACKed ranges above sndUna: left and right edge, ascending. */

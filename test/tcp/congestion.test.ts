@@ -82,13 +82,66 @@ script('after an idle RTO the window starts again at ten segments (RFC 5681 4.1)
   for (let i = 0; i < 4; i++) seq += round(h, seq);
   const grown = h.info(s).cwnd;
   h.t.ok(grown >= 75 * MSS);
-  h.advance(h.info(s).rtoMs - 100);
+  h.advance(h.info(s).rtoMs - 150);
   h.send(s, MSS);
   seq += round(h, seq, 50);
   h.t.ok(h.info(s).cwnd >= grown, 'not idle for long enough');
   h.advance(h.info(s).rtoMs + 1000);
   h.send(s, 100_000);
   h.t.equal(h.take().length, 10);
+});
+
+script('a window that is not used comes down to what is, half the way each RTO; ssthresh remembers (RFC 2861, as in Linux)', reno, (h) => {
+  const s = open(h);
+  h.send(s, 310_000);
+  let seq = 1;
+  for (let i = 0; i < 5; i++) seq += round(h, seq);
+  const grown = h.info(s).cwnd;
+  h.t.ok(grown >= 150 * MSS, `${grown}`);
+  h.tcb.ssthresh = 20 * MSS;
+  const seen: number[] = [];
+  for (let i = 0; i < 40; i++) {
+    h.send(s, 20 * MSS);
+    seq += round(h, seq, 100);
+    if (h.info(s).cwnd !== (seen.at(-1) ?? grown)) seen.push(h.info(s).cwnd);
+    if (seen.length === 1) h.t.equal(h.info(s).ssthresh, (grown >> 1) + (grown >> 2));
+  }
+  let want = grown;
+  for (const cwnd of seen) {
+    h.t.equal(cwnd, (want + 20 * MSS) >> 1);
+    want = cwnd;
+    if (want < 60 * MSS) break;
+  }
+  h.t.ok(want < 60 * MSS && h.info(s).cwnd >= 20 * MSS, `${seen}`);
+});
+
+script('ACKs that come in one batch all count, as long as the flight was as large as the window', reno, (h) => {
+  const s = open(h);
+  h.send(s, 1_000_000);
+  h.tcb.ssthresh = 10 * MSS;
+  let seq = 1;
+  const flights: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    const sent = h.take().reduce((sum, o) => sum + o.len, 0);
+    flights.push(sent / MSS);
+    h.advance(100);
+    h.inject(...Array.from({ length: sent / MSS }, (_, n) => ({ flags: '.', seq: 1, ack: seq + (n + 1) * MSS })));
+    seq += sent;
+  }
+  h.t.same(flights, [10, 11, 12, 13, 14]);
+  h.take();
+});
+
+script('an ACK for each byte makes slow start no faster (ACK division; RFC 3465)', reno, (h) => {
+  const s = open(h);
+  h.send(s, 1_000_000);
+  const sent = h.take().reduce((sum, o) => sum + o.len, 0);
+  h.advance(100);
+  for (let at = 1; at <= 2 * MSS; at++) h.inject({ flags: '.', seq: 1, ack: 1 + at });
+  h.t.equal(h.info(s).cwnd, 12 * MSS, 'two segments, in 2000 ACKs');
+  h.inject({ flags: '.', seq: 1, ack: 1 + sent });
+  h.t.equal(h.info(s).cwnd, 20 * MSS);
+  h.take();
 });
 
 script('the window of the peer, not ours, is the limit: no growth', reno, (h) => {
@@ -101,7 +154,7 @@ script('the window of the peer, not ours, is the limit: no growth', reno, (h) =>
     h.inject({ flags: '.', seq: 1, ack: seq + sent, win: 8000 });
     seq += sent;
   }
-  h.t.ok(h.info(s).cwnd <= 20 * MSS, `cwnd ${h.info(s).cwnd}`);
+  h.t.ok(h.info(s).cwnd < 24 * MSS, `cwnd ${h.info(s).cwnd}: it stops at twice the flight, which may be passed by one ACK`);
   h.take();
 });
 
@@ -113,13 +166,14 @@ interface Window {
   sndMss: number;
   srttUs: number;
   flight: number;
+  usageFlight: number;
   rtoMs: number;
   home: { config: ReturnType<typeof tcpConfig> };
 }
 
 function window(segments: number, rttMs: number): Window {
   return {
-    cwnd: segments * MSS, ssthresh: 0x7fffffff, sndMss: MSS, srttUs: rttMs * 1000, flight: segments * MSS, rtoMs: rttMs + 200,
+    cwnd: segments * MSS, ssthresh: 0x7fffffff, sndMss: MSS, srttUs: rttMs * 1000, flight: segments * MSS, usageFlight: 0, rtoMs: rttMs + 200,
     home: { config: tcpConfig() },
   };
 }

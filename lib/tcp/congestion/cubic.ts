@@ -1,13 +1,15 @@
 /**
- * CUBIC (RFC 9438). Left out: HyStart++ (RFC 9406) and undo after spurious loss (4.9).
+ * CUBIC (RFC 9438), with HyStart++ (RFC 9406) for the first slow start (4.10).
  *
  * Windows are kept in segments as in the RFC's formulas and turned into bytes at the end; time in
- * seconds since the epoch began.
+ * seconds since the epoch began. Where the RFC leaves a choice: reductions are from cwnd as far as it was used (4.6; cwnd.ts),
+ * and time without growth is taken out of t when it was an RTO or more (4.2, 5.8).
  */
 
 import type { Tcb } from '../tcb.ts';
 import type { CongestionControl } from './congestion-control.ts';
-import { initialWindow, MAX_CWND, slowStart } from './newreno.ts';
+import { MAX_CWND, NO_SSTHRESH, restartWindow, slowStart, usedWindow } from './cwnd.ts';
+import { HyStart } from './hystart.ts';
 
 /** Section 5: C in segments per second cubed, and the factor of multiplicative decrease. */
 const C = 0.4;
@@ -17,7 +19,8 @@ const ALPHA = (3 * (1 - BETA)) / (1 + BETA);
 
 export class Cubic implements CongestionControl {
   readonly name = 'cubic';
-  /** W_max: window before the last reduction, segments. */
+  #hystart: HyStart | null = null;
+  /** W_max: window before the last reduction, segments; 0: there was none, or a timeout since (4.8, 4.10: K = 0). */
   #wMax = 0;
   /** cwnd_prior: for the Reno-friendly region's switch of α (4.3). */
   #cwndPrior = 0;
@@ -29,8 +32,16 @@ export class Cubic implements CongestionControl {
   #k = 0;
   /** W_est (4.3): Reno's window, segments. */
   #wEst = 0;
+  /** Part of a byte by which the window is to grow: with large windows an ACK brings no more. */
+  #credit = 0;
+  /** What these were before the last reduction (4.9.2); null before the first. */
+  #undo: Float64Array | null = null;
 
   onAck(tcb: Tcb, acked: number, nowMs: number): void {
+    if (tcb.ssthresh === NO_SSTHRESH) {
+      (this.#hystart ??= new HyStart(tcb)).onAck(tcb, acked);
+      return;
+    }
     if (tcb.cwnd < tcb.ssthresh) {
       acked = slowStart(tcb, acked);
       if (acked <= 0) return;
@@ -38,7 +49,7 @@ export class Cubic implements CongestionControl {
     const mss = tcb.sndMss;
     const cwnd = tcb.cwnd / mss;
     if (this.#epochMs !== 0) {
-      // Time in which the window was not what limits, and did not grow, is no part of t (5.8).
+      // Time in which the window was not what limits, and did not grow, is no part of t (4.2, 5.8).
       const gapMs = (nowMs - this.#lastMs) | 0;
       if (gapMs > tcb.rtoMs) this.#epochMs = (this.#epochMs + gapMs) | 0 || 1;
     }
@@ -46,6 +57,8 @@ export class Cubic implements CongestionControl {
     if (this.#epochMs === 0) {
       this.#epochMs = nowMs === 0 ? 1 : nowMs;
       this.#wEst = cwnd;
+      // Out of HyStart++ without a loss (4.10).
+      if (this.#cwndPrior === 0) this.#cwndPrior = cwnd;
       if (this.#wMax < cwnd) {
         this.#wMax = cwnd;
         this.#k = 0;
@@ -65,7 +78,10 @@ export class Cubic implements CongestionControl {
     if (wCubic < this.#wEst) {
       if (this.#wEst > cwnd) tcb.cwnd = Math.min(Math.floor(this.#wEst * mss), MAX_CWND);
     } else {
-      tcb.cwnd = Math.min(Math.floor(tcb.cwnd + ((target - cwnd) / cwnd) * acked), MAX_CWND);
+      const grow = this.#credit + ((target - cwnd) / cwnd) * acked;
+      const whole = Math.floor(grow);
+      this.#credit = grow - whole;
+      tcb.cwnd = Math.min(tcb.cwnd + whole, MAX_CWND);
     }
   }
 
@@ -86,22 +102,38 @@ export class Cubic implements CongestionControl {
     this.#wMax = 0;
   }
 
-  onUndo(): void {
+  /** 4.9: as if the reduction had not been, unless the window has passed the old one meanwhile. */
+  onUndo(tcb: Tcb): void {
+    const undo = this.#undo;
+    if (undo === null || tcb.cwnd > this.#cwndPrior * tcb.sndMss + 1) return;
+    this.#wMax = undo[0]!;
+    this.#cwndPrior = undo[1]!;
+    this.#epochMs = undo[2]!;
+    this.#lastMs = undo[3]!;
+    this.#k = undo[4]!;
+    this.#wEst = undo[5]!;
   }
 
   onIdle(tcb: Tcb): void {
-    tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sndMss, tcb.home.config.initialWindow));
+    restartWindow(tcb);
     this.#epochMs = 0;
+    this.#hystart = null;
   }
 
   /** Multiplicative decrease with fast convergence (4.6, 4.7). */
   #reduce(tcb: Tcb): void {
+    const undo = this.#undo ??= new Float64Array(6);
+    undo[0] = this.#wMax;
+    undo[1] = this.#cwndPrior;
+    undo[2] = this.#epochMs;
+    undo[3] = this.#lastMs;
+    undo[4] = this.#k;
+    undo[5] = this.#wEst;
+    this.#hystart = null;
     const cwnd = tcb.cwnd / tcb.sndMss;
     this.#wMax = cwnd < this.#wMax ? (cwnd * (1 + BETA)) / 2 : cwnd;
     this.#cwndPrior = cwnd;
     this.#epochMs = 0;
-    // 4.6 takes flight size or cwnd; the smaller of both keeps an idle window from counting.
-    const base = Math.min(tcb.cwnd, Math.max(tcb.flight, 2 * tcb.sndMss));
-    tcb.ssthresh = Math.max(Math.floor(base * BETA), 2 * tcb.sndMss);
+    tcb.ssthresh = Math.max(Math.floor(usedWindow(tcb) * BETA), 2 * tcb.sndMss);
   }
 }

@@ -1,37 +1,25 @@
 /**
- * NewReno congestion control: slow start, congestion avoidance and the windows around fast recovery
- * (RFC 5681 section 3, RFC 6582). What is retransmitted is decided in recovery.ts; its accounting of
+ * NewReno congestion control: slow start (the first one by HyStart++), congestion avoidance and the windows around fast
+ * recovery (RFC 5681 section 3, RFC 6582). What is retransmitted is decided in recovery.ts; its accounting of
  * the pipe takes the place of "inflating" the window.
  */
 
 import type { Tcb } from '../tcb.ts';
 import type { CongestionControl } from './congestion-control.ts';
-
-/** IW (RFC 6928): min(10 × MSS, max(2 × MSS, 14600)), for `segments` = 10. */
-export function initialWindow(mss: number, segments: number): number {
-  return Math.min(segments * mss, Math.max(2 * mss, segments * 1460));
-}
-
-/**
- * Slow start: one byte for each byte acknowledged. A peer may acknowledge 64 KB with one ACK, so
- * there is no limit to two segments an ACK (RFC 3465's L); what is sent is clocked by ACKs all the same.
- * Returns the acknowledged bytes that are left when ssthresh is reached.
- */
-export function slowStart(tcb: Tcb, acked: number): number {
-  const grow = Math.min(acked, tcb.ssthresh - tcb.cwnd);
-  tcb.cwnd += grow;
-  return acked - grow;
-}
-
-/** Largest congestion window: nothing can ever need more. */
-export const MAX_CWND = 1 << 30;
+import { MAX_CWND, NO_SSTHRESH, restartWindow, slowStart } from './cwnd.ts';
+import { HyStart } from './hystart.ts';
 
 export class NewReno implements CongestionControl {
   readonly name = 'newreno';
-  /** Bytes acknowledged since cwnd last grew (RFC 5681 3.1: byte counting in congestion avoidance). */
+  #hystart: HyStart | null = null;
+  /** Bytes acknowledged since cwnd last grew (RFC 5681 3.1, RFC 3465: byte counting in congestion avoidance). */
   #acked = 0;
 
   onAck(tcb: Tcb, acked: number): void {
+    if (tcb.ssthresh === NO_SSTHRESH) {
+      (this.#hystart ??= new HyStart(tcb)).onAck(tcb, acked);
+      return;
+    }
     if (tcb.cwnd < tcb.ssthresh) acked = slowStart(tcb, acked);
     if (acked <= 0) return;
     this.#acked += acked;
@@ -43,10 +31,8 @@ export class NewReno implements CongestionControl {
   }
 
   onLoss(tcb: Tcb): void {
-    // RFC 5681 (4): half of what is in flight, at least two segments.
-    tcb.ssthresh = Math.max(tcb.flight >> 1, 2 * tcb.sndMss);
+    this.#halve(tcb);
     tcb.cwnd = tcb.ssthresh;
-    this.#acked = 0;
   }
 
   onRecovered(tcb: Tcb): void {
@@ -55,15 +41,24 @@ export class NewReno implements CongestionControl {
   }
 
   onTimeout(tcb: Tcb, first: boolean): void {
-    if (first) tcb.ssthresh = Math.max(tcb.flight >> 1, 2 * tcb.sndMss);
+    if (first) this.#halve(tcb);
     tcb.cwnd = tcb.sndMss;
     this.#acked = 0;
   }
 
+  /** Nothing else was changed than the windows; a first slow start begins to measure again. */
   onUndo(): void {
   }
 
   onIdle(tcb: Tcb): void {
-    tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sndMss, tcb.home.config.initialWindow));
+    restartWindow(tcb);
+    this.#hystart = null;
+  }
+
+  /** RFC 5681 (4): half of what is in flight (and not of an unused window), at least two segments. */
+  #halve(tcb: Tcb): void {
+    tcb.ssthresh = Math.max(tcb.flight >> 1, 2 * tcb.sndMss);
+    this.#acked = 0;
+    this.#hystart = null;
   }
 }
