@@ -14,7 +14,7 @@ const lib = join(dirname(fileURLToPath(import.meta.url)), '..', 'lib');
 /** From the top down. A layer may import itself and what comes later. */
 const layers = ['cli', 'services', 'net', 'tcpu', 'tcpk', 'kernel', 'home', 'channel', 'tcp', 'ip', 'link', 'buffer', 'wire'];
 /** Words that every layer may use. */
-const vocabulary = new Set(['socket.ts', 'errno.ts', 'clock.ts', 'random.ts']);
+const vocabulary = new Set(['socket.ts', 'errno.ts', 'clock.ts', 'random.ts', 'limits.ts']);
 /** Files that put the layers together; only the top may know them. */
 const composition = new Set(['stack.ts', 'attach.ts', 'over-udp.ts', 'api.ts', 'index.ts']);
 /** Libraries outside of Node that lib/ uses, and who may. */

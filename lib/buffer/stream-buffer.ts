@@ -28,6 +28,8 @@ export class StreamBuffer {
   #span = 0;
   /** Bytes of block 0 that have been dropped. */
   #skip = 0;
+  /** Blocks that it holds. */
+  held = 0;
 
   constructor(memory: PacketMemory) {
     this.#memory = memory;
@@ -53,6 +55,7 @@ export class StreamBuffer {
         block = memory.freeBlocks > keep || keep === 0 ? memory.allocate() : -1;
         if (block < 0) break;
         this.#blocks[slot] = block;
+        this.held++;
       }
       const n = this.#run(position, length - done);
       copyBytes(memory.bytes, block + (position & BLOCK_MASK), from, fromOffset + done, n);
@@ -69,8 +72,26 @@ export class StreamBuffer {
   #allocateRun(first: number, last: number): void {
     for (let index = last; index >= first; index--) {
       const slot = (this.#first + index) & (this.#blocks.length - 1);
-      if (this.#blocks[slot]! < 0) this.#blocks[slot] = this.#memory.allocate();
+      if (this.#blocks[slot]! >= 0) continue;
+      this.#blocks[slot] = this.#memory.allocate();
+      this.held++;
     }
+  }
+
+  /** Blocks that `put` of so many bytes at offset `at` would have to take. */
+  missing(at: number, length: number): number {
+    const first = (this.#skip + at) >> BLOCK_SHIFT;
+    const last = (this.#skip + at + length - 1) >> BLOCK_SHIFT;
+    let n = last - first + 1;
+    for (let index = first; index <= last && index < this.#span; index++) {
+      if (this.#blocks[(this.#first + index) & (this.#blocks.length - 1)]! >= 0) n--;
+    }
+    return n;
+  }
+
+  /** Blocks that hold nothing of the first `length` bytes, all of which are there. */
+  heldBeyond(length: number): number {
+    return length === 0 ? this.held : this.held - ((this.#skip + length + BLOCK_MASK) >> BLOCK_SHIFT);
   }
 
   /** How many of the `length` bytes at `position`, the first of which is there, lie side by side in memory. */
@@ -127,11 +148,28 @@ export class StreamBuffer {
       this.#skip -= BLOCK_SIZE;
       const slot = this.#first & (this.#blocks.length - 1);
       const block = this.#blocks[slot]!;
-      if (block >= 0) this.#memory.free(block);
+      if (block >= 0) this.#free(block);
       this.#blocks[slot] = -1;
       this.#first = (this.#first + 1) & (this.#blocks.length - 1);
       this.#span--;
     }
+  }
+
+  /** Lets go of the blocks that hold only bytes from offset `at` on. */
+  cut(at: number): void {
+    const span = Math.min((this.#skip + at + BLOCK_MASK) >> BLOCK_SHIFT, this.#span);
+    for (let i = this.#span - 1; i >= span; i--) {
+      const slot = (this.#first + i) & (this.#blocks.length - 1);
+      const block = this.#blocks[slot]!;
+      if (block >= 0) this.#free(block);
+      this.#blocks[slot] = -1;
+    }
+    this.#span = span;
+  }
+
+  #free(block: number): void {
+    this.#memory.free(block);
+    this.held--;
   }
 
   /** Lets go of everything. What is put next may be at any offset again. */
@@ -141,7 +179,7 @@ export class StreamBuffer {
       for (let i = 0; i < this.#span; i++) {
         const slot = (this.#first + i) & mask;
         const block = this.#blocks[slot]!;
-        if (block >= 0) this.#memory.free(block);
+        if (block >= 0) this.#free(block);
         this.#blocks[slot] = -1;
       }
       this.#span = 0;

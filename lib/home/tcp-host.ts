@@ -28,6 +28,7 @@ import { sendAck } from '../tcp/emit.ts';
 import { tcpIcmpError, tcpPathMtu } from '../tcp/icmp.ts';
 import { tcpInput } from '../tcp/input.ts';
 import { FlowSecrets } from '../tcp/isn.ts';
+import { OutOfOrderShares } from '../tcp/memory-shares.ts';
 import { LentPieces } from '../tcp/receive.ts';
 import { Segment } from '../tcp/segment.ts';
 import { CLOSED } from '../tcp/states.ts';
@@ -80,6 +81,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly turn: Turn;
   readonly refs: { ref(): void; unref(): void };
   readonly lent: LentPieces;
+  readonly outOfOrder: OutOfOrderShares;
   readonly ports: LocalPorts;
   rcvbufGrowth: number;
   sndbufGrowth: number;
@@ -111,6 +113,7 @@ export class TcpHost implements TcpHome, Transport {
     this.sndbufGrowth = options.sndbufGrowth ?? 0;
     this.nowMs = options.nowMs;
     this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
+    this.outOfOrder = new OutOfOrderShares(options.memory, options.config.limits.outOfOrderBytes, this.counters);
     this.ports = options.ports;
     this.#secrets = new FlowSecrets(options.random);
     this.#table = new ConnectionTable(options.random.int32(), options.ports);

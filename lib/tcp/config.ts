@@ -1,5 +1,8 @@
 /** What can be set about TCP, for a whole stack. Sockets may override some of it by their options. */
 
+import { resolveLimits } from '../limits.ts';
+import type { TcpLimits } from '../limits.ts';
+
 export interface TcpOptions {
   /** Congestion control of new connections: 'cubic' (RFC 9438, default) or 'newreno' (RFC 5681, 6582). */
   congestion?: string;
@@ -75,6 +78,7 @@ export interface TcpConfig {
   maxOutOfOrder: number;
   challengeAcksPerSecond: number;
   ecn: EcnMode;
+  limits: Readonly<Required<TcpLimits>>;
 }
 
 export type EcnMode = 'off' | 'passive' | 'on';
@@ -95,10 +99,15 @@ function within(name: string, value: number, low: number, high: number): number 
   return Math.floor(value);
 }
 
-/** Checks the options and fills in defaults. Throws a RangeError that names the bad one. */
-export function tcpConfig(options: TcpOptions = {}): TcpConfig {
+/** Checks the options and fills in defaults; limits win where both name one. Throws a RangeError that names the bad one. */
+export function tcpConfig(options: TcpOptions = {}, given: TcpLimits = {}): TcpConfig {
   const rcvbufMax = within('rcvbuf.max', options.rcvbuf?.max ?? 4 << 20, MIN_BUFFER, MAX_BUFFER);
   const sndbufMax = within('sndbuf.max', options.sndbuf?.max ?? 4 << 20, MIN_BUFFER, MAX_BUFFER);
+  const maxConnections = within('maxConnections', options.maxConnections ?? 262_144, 1, 1 << 24);
+  const maxTimeWait = within('maxTimeWait', options.maxTimeWait ?? 65_536, 0, 1 << 22);
+  const { tcp: limits } = resolveLimits({
+    tcp: { ...given, connections: given.connections ?? maxConnections, timeWait: given.timeWait ?? maxTimeWait },
+  });
   return {
     congestion: options.congestion ?? 'cubic',
     rcvbufInitial: Math.min(within('rcvbuf.initial', options.rcvbuf?.initial ?? 128 << 10, MIN_BUFFER, MAX_BUFFER), rcvbufMax),
@@ -121,10 +130,11 @@ export function tcpConfig(options: TcpOptions = {}): TcpConfig {
     keepCount: within('keepCount', options.keepCount ?? 9, 1, 127),
     timeWaitMs: within('timeWaitMs', options.timeWaitMs ?? 60_000, 0, 600_000),
     finWait2Ms: within('finWait2Ms', options.finWait2Ms ?? 60_000, 0, 600_000),
-    maxConnections: within('maxConnections', options.maxConnections ?? 262_144, 1, 1 << 24),
-    maxTimeWait: within('maxTimeWait', options.maxTimeWait ?? 65_536, 0, 1 << 22),
+    maxConnections: limits.connections,
+    maxTimeWait: limits.timeWait,
     maxOutOfOrder: within('maxOutOfOrder', options.maxOutOfOrder ?? MAX_BUFFER, 0, MAX_BUFFER),
     challengeAcksPerSecond: within('challengeAcksPerSecond', options.challengeAcksPerSecond ?? 2, 0, 1_000_000),
     ecn: oneOf<EcnMode>('ecn', options.ecn ?? 'passive', 'off', 'passive', 'on'),
+    limits,
   };
 }

@@ -32,6 +32,9 @@ export class TcpCounters {
   /** Bytes in order and beyond the window, or for which the memory was exhausted. */
   OutOfWindowIn = 0;
   RcvPruned = 0;
+  /** Segments out of order that found no room among all that wait; connections that had to make room for others. */
+  OfoDrops = 0;
+  OfoPruned = 0;
   PawsDrops = 0;
   ChallengeAcks = 0;
   ChallengeAcksSuppressed = 0;
@@ -55,6 +58,17 @@ export class TcpCounters {
   ListenOverflows = 0;
   NoPort = 0;
   OrphanResets = 0;
+  /** Ended for want of patience (limits.tcp): window shut too long, stalled while memory is short, orphans, silent openers. */
+  ZeroWindowDrops = 0;
+  StalledDrops = 0;
+  OrphanDrops = 0;
+  SilentDrops = 0;
+  /** SYNs refused because their address has as many connections as it may. */
+  AddressDrops = 0;
+  /** SYNs whose MSS was less than what is believed. */
+  TinyMss = 0;
+  /** Resets not sent: too many in this second. */
+  ResetsLimited = 0;
   /** ECN: connections that agreed on it; SYNs that were repeated without asking; segments that came marked; reductions for marks. */
   EcnHandshakes = 0;
   EcnFallbacks = 0;

@@ -66,4 +66,5 @@ export function discardReceived(tcb: Tcb): void {
   tcb.rcvLent = 0;
   tcb.oooCount = 0;
   tcb.ooo = null;
+  if (tcb.oooBlocks !== 0) tcb.home.outOfOrder.note(tcb);
 }

@@ -10,6 +10,7 @@ import type { IpLayer } from '../ip/transport.ts';
 import type { Seq } from '../wire/seq.ts';
 import type { TcpConfig } from './config.ts';
 import type { TcpCounters } from './counters.ts';
+import type { OutOfOrderShares } from './memory-shares.ts';
 import type { LentPieces } from './receive.ts';
 import type { Segment } from './segment.ts';
 import type { Tcb } from './tcb.ts';
@@ -21,6 +22,8 @@ export interface TcpHome {
   readonly memory: PacketMemory;
   /** Payload that lies in the receive slab until the batch ends. */
   readonly lent: LentPieces;
+  /** What all connections together hold out of order. */
+  readonly outOfOrder: OutOfOrderShares;
   /** Bytes by which receive buffers that tune themselves may still grow together; connections that end give theirs back. */
   rcvbufGrowth: number;
   /** The same for send buffers, beyond what the round trip asks for (buffer-tuning.ts). */

@@ -14,15 +14,10 @@ import { BLOCK_SIZE, copyBytes } from '../buffer/packet-memory.ts';
 import { seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqAdd } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAX_SACK_BLOCKS } from '../wire/tcp.ts';
-import { keptFromOutOfOrder, keptFromUnread } from './memory-shares.ts';
+import { dropUnremembered, keptFromOutOfOrder, keptFromUnread } from './memory-shares.ts';
 import { tuneReceiveBuffer } from './buffer-tuning.ts';
 import type { Tcb } from './tcb.ts';
 
-/**
- * Most out-of-order ranges that one connection keeps; a segment that would make one more is dropped.
- * A slow start that overshoots 4 MiB of window loses every second segment, and then there are hundreds.
- */
-const MAX_RANGES = 1024;
 /** What a connection gets when the memory is exhausted, and nothing of it is unread. */
 const LAST_BYTES = BLOCK_SIZE;
 
@@ -180,14 +175,19 @@ export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: 
   while (first < tcb.oooCount && seqLt(ooo[first * 2 + 1]! as Seq, left)) first++;
   let last = first;
   while (last < tcb.oooCount && seqLeq(ooo[last * 2]! as Seq, right)) last++;
-  if (last === first && tcb.oooCount === MAX_RANGES) {
-    counters.RcvPruned++;
+  if (last === first && tcb.oooCount >= tcb.home.config.limits.outOfOrderRanges) {
+    counters.OfoDrops++;
     return false;
   }
-  const stored = tcb.rcvBuffer.put(seqDiff(left, tcb.rcvRead), slab, offset, length, keptFromOutOfOrder(tcb.home.memory));
-  if (stored < length) {
-    // What was stored of a range that is not remembered is overwritten or dropped later; with nothing else here, now.
-    if (tcb.oooCount === 0 && tcb.rcvStored === 0) tcb.rcvBuffer.clear();
+  const { memory, outOfOrder } = tcb.home;
+  const at = seqDiff(left, tcb.rcvRead);
+  if (!outOfOrder.admit(tcb, tcb.rcvBuffer.missing(at, length))) {
+    counters.OfoDrops++;
+    return false;
+  }
+  if (tcb.rcvBuffer.put(at, slab, offset, length, keptFromOutOfOrder(memory)) < length) {
+    dropUnremembered(tcb);
+    outOfOrder.note(tcb);
     counters.RcvPruned++;
     return false;
   }
@@ -212,6 +212,7 @@ export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: 
   }
   ooo[first * 2] = newLeft;
   ooo[first * 2 + 1] = newRight;
+  outOfOrder.note(tcb);
   noteRecent(tcb, left);
   return true;
 }
@@ -228,6 +229,8 @@ export function forgetOutOfOrder(tcb: Tcb): void {
   tcb.oooCount = 0;
   tcb.ooo = null;
   if (tcb.rcvStored === 0) tcb.rcvBuffer.clear();
+  else tcb.rcvBuffer.cut(tcb.rcvStored);
+  tcb.home.outOfOrder.note(tcb);
 }
 
 /** RCV.NXT has moved: ranges that it has reached become readable. */
@@ -249,6 +252,7 @@ export function joinOutOfOrder(tcb: Tcb): void {
     tcb.oooCount -= gone;
     tcb.events |= POLLIN;
     if (tcb.oooCount === 0 && ooo.length > 16) tcb.ooo = null;
+    tcb.home.outOfOrder.note(tcb);
   }
 }
 

@@ -293,6 +293,12 @@ export class Tcb {
   outOfOrderIn = 0;
   predictedIn = 0;
 
+  // ---- limits ----
+  /** Blocks that hold data out of order only, as the home's shares have them (memory-shares.ts). */
+  oooBlocks = 0;
+  /** `bytesAcked` when the time of an orphan last began (patience.ts). */
+  orphanAcked = 0;
+
   // ---- links of the home's timing wheel ----
   wheelNext: Tcb | null = null;
   wheelPrevious: Tcb | null = null;
