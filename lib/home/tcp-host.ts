@@ -181,7 +181,8 @@ export class TcpHost implements TcpHome, Transport {
       if (segment.seq === rcvNxt) this.#table.endWait(entry);
       return true;
     }
-    if ((flags & (SYN | ACK)) === SYN) {
+    // (With FIN it would open nothing.)
+    if ((flags & (SYN | ACK | FIN)) === SYN) {
       const newer = segment.hasTimestamps && table.timestamps(row)
         ? ((segment.tsVal - table.tsRecent(row)) | 0) > 0 || seqGt(segment.seq, rcvNxt) && segment.tsVal === table.tsRecent(row)
         : seqGt(segment.seq, rcvNxt);
