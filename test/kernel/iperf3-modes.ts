@@ -13,53 +13,79 @@ export async function iperf3(...args: string[]): Promise<any> {
   }
 }
 
-/** Name, arguments, and checks of the client's summary (`end`). */
-export type Mode = [name: string, args: string[], check: (t: Test, end: any) => void];
+/**
+ * Name, arguments; what is amiss with the measurement in the client's summary (`end`), '' for nothing; and checks of
+ * what does not depend on time.
+ */
+export type Mode = [name: string, args: string[], amiss: (end: any) => string, exact?: (t: Test, end: any) => void];
+
+/** A measurement that another load of the machine has spoilt may be made again; what is really too slow is so each time. */
+const ATTEMPTS = 3;
+
+function between(value: number, least: number, most = Infinity): string {
+  return value >= least && value <= most ? '' : `${value} is not from ${least} to ${most}`;
+}
+
+const received = (least: number) => (end: any): string => between(end.sum_received.bytes, least);
+const atRate = (least: number, most: number) => (end: any): string => between(end.sum_received.bits_per_second, least, most);
+const udpRate = (least: number, most = Infinity) => (end: any): string => between(end.sum.bits_per_second, least, most);
+const noneLost = (end: any): string => between(end.sum.lost_packets, 0, 0);
+const eachStream = (end: any): string => end.streams.map((stream: any) => between(stream.receiver.bytes, 1)).join('');
+const anything = (): string => '';
+const streams = (count: number) => (t: Test, end: any): void => void t.equal(end.streams.length, count, 'streams');
 
 export const TCP_MODES: Mode[] = [
-  ['sends', ['-t', '1'], (t, end) => t.ok(end.sum_received.bytes > 10e6)],
-  ['-R', ['-t', '1', '-R'], (t, end) => t.ok(end.sum_received.bytes > 10e6)],
-  ['--bidir', ['-t', '1', '--bidir'], (t, end) => {
-    t.ok(end.sum_received.bytes > 1e6);
-    t.ok(end.sum_received_bidir_reverse.bytes > 1e6);
-  }],
-  ['-P 8', ['-t', '1', '-P', '8'], (t, end) => {
-    t.equal(end.streams.length, 8);
-    for (const stream of end.streams) t.ok(stream.receiver.bytes > 0);
-  }],
-  ['-P 8 -R', ['-t', '1', '-P', '8', '-R'], (t, end) => {
-    t.equal(end.streams.length, 8);
-    for (const stream of end.streams) t.ok(stream.receiver.bytes > 0);
-  }],
-  ['--bidir -P 4', ['-t', '1', '--bidir', '-P', '4'], (t, end) => t.equal(end.streams.length, 8)],
-  ['-n', ['-n', '20M'], (t, end) => t.equal(end.sum_sent.bytes, 20 * 1024 * 1024)],
-  ['-n -R', ['-n', '20M', '-R'], (t, end) => t.ok(end.sum_received.bytes >= 20 * 1024 * 1024)],
-  ['-k', ['-k', '100'], (t, end) => t.equal(end.sum_sent.bytes, 100 * 131072)],
-  ['-l 1K', ['-n', '1M', '-l', '1K'], (t, end) => t.equal(end.sum_sent.bytes, 1024 * 1024)],
-  ['-w 64K', ['-t', '1', '-w', '64K', '-R'], (t, end) => t.ok(end.sum_received.bytes > 1e6)],
-  ['-M 500', ['-t', '1', '-M', '500'], (t, end) => t.ok(end.sum_received.bytes > 1e6)],
-  ['-M 500 -R', ['-t', '1', '-M', '500', '-R'], (t, end) => t.ok(end.sum_received.bytes > 1e6)],
-  ['-N', ['-t', '1', '-N', '-l', '100', '-b', '1M', '-R'], (t, end) => t.ok(end.sum_received.bytes > 50_000)],
-  ['-b 50M', ['-t', '1', '-b', '50M'], (t, end) => t.ok(end.sum_received.bits_per_second > 40e6 && end.sum_received.bits_per_second < 60e6)],
-  ['-b 50M -R', ['-t', '1', '-b', '50M', '-R'], (t, end) => t.ok(end.sum_received.bits_per_second > 40e6 && end.sum_received.bits_per_second < 60e6)],
-  ['-O 1', ['-t', '1', '-O', '1', '-b', '20M', '-R'], (t, end) => t.ok(end.sum_sent.bytes < 3.5e6)],
-  ['-C cubic', ['-t', '1', '-C', 'cubic', '-R'], (t, end) => t.equal(end.sender_tcp_congestion, 'cubic')],
+  ['sends', ['-t', '1'], received(10e6)],
+  ['-R', ['-t', '1', '-R'], received(10e6)],
+  ['--bidir', ['-t', '1', '--bidir'], (end) => received(1e6)(end) || between(end.sum_received_bidir_reverse.bytes, 1e6)],
+  ['-P 8', ['-t', '1', '-P', '8'], eachStream, streams(8)],
+  ['-P 8 -R', ['-t', '1', '-P', '8', '-R'], eachStream, streams(8)],
+  ['--bidir -P 4', ['-t', '1', '--bidir', '-P', '4'], anything, streams(8)],
+  ['-n', ['-n', '20M'], anything, (t, end) => t.equal(end.sum_sent.bytes, 20 * 1024 * 1024)],
+  ['-n -R', ['-n', '20M', '-R'], anything, (t, end) => t.ok(end.sum_received.bytes >= 20 * 1024 * 1024)],
+  ['-k', ['-k', '100'], anything, (t, end) => t.equal(end.sum_sent.bytes, 100 * 131072)],
+  ['-l 1K', ['-n', '1M', '-l', '1K'], anything, (t, end) => t.equal(end.sum_sent.bytes, 1024 * 1024)],
+  ['-w 64K', ['-t', '1', '-w', '64K', '-R'], received(1e6)],
+  ['-M 500', ['-t', '1', '-M', '500'], received(1e6)],
+  ['-M 500 -R', ['-t', '1', '-M', '500', '-R'], received(1e6)],
+  ['-N', ['-t', '1', '-N', '-l', '100', '-b', '1M', '-R'], received(50_000)],
+  ['-b 50M', ['-t', '1', '-b', '50M'], atRate(40e6, 60e6)],
+  ['-b 50M -R', ['-t', '1', '-b', '50M', '-R'], atRate(40e6, 60e6)],
+  ['-O 1', ['-t', '1', '-O', '1', '-b', '20M', '-R'], (end) => between(end.sum_sent.bytes, 0, 3.5e6)],
+  ['-C cubic', ['-t', '1', '-C', 'cubic', '-R'], anything, (t, end) => t.equal(end.sender_tcp_congestion, 'cubic')],
 ];
 
 export const UDP_MODES: Mode[] = [
-  ['default 1 Mbit/s', ['-t', '1'], (t, end) => t.ok(end.sum.bits_per_second > 0.9e6 && end.sum.bits_per_second < 1.3e6)],
-  ['-R', ['-t', '1', '-R'], (t, end) => t.ok(end.sum.bits_per_second > 0.9e6 && end.sum.bits_per_second < 1.3e6)],
-  ['-b 100M', ['-t', '1', '-b', '100M'], (t, end) => t.ok(end.sum.bits_per_second > 90e6)],
-  ['-b 100M -R', ['-t', '1', '-b', '100M', '-R'], (t, end) => t.ok(end.sum.bits_per_second > 60e6)],
-  ['-b 0 -R', ['-t', '1', '-b', '0', '-R'], (t, end) => t.ok(end.sum.bits_per_second > 60e6)],
-  ['--bidir -P 4', ['-t', '1', '-b', '10M', '--bidir', '-P', '4'], (t, end) => t.equal(end.streams.length, 8)],
-  ['-P 8', ['-t', '1', '-b', '5M', '-P', '8'], (t, end) => t.equal(end.streams.length, 8)],
-  ['64-bit counters', ['-t', '1', '-b', '10M', '--udp-counters-64bit'], (t, end) => t.equal(end.sum.lost_packets, 0)],
-  ['64-bit counters -R', ['-t', '1', '-b', '10M', '--udp-counters-64bit', '-R'], (t, end) => t.equal(end.sum.lost_packets, 0)],
-  ['-l 8000 (fragments)', ['-t', '1', '-b', '20M', '-l', '8000'], (t, end) => t.equal(end.sum.lost_packets, 0)],
-  ['-l 8000 -R', ['-t', '1', '-b', '20M', '-l', '8000', '-R'], (t, end) => t.equal(end.sum.lost_packets, 0)],
-  ['-n', ['-n', '1M', '-b', '50M'], (t, end) => t.ok(end.sum.bytes >= 1024 * 1024)],
+  ['default 1 Mbit/s', ['-t', '1'], udpRate(0.9e6, 1.3e6)],
+  ['-R', ['-t', '1', '-R'], udpRate(0.9e6, 1.3e6)],
+  ['-b 100M', ['-t', '1', '-b', '100M'], udpRate(90e6)],
+  ['-b 100M -R', ['-t', '1', '-b', '100M', '-R'], udpRate(60e6)],
+  ['-b 0 -R', ['-t', '1', '-b', '0', '-R'], udpRate(60e6)],
+  ['--bidir -P 4', ['-t', '1', '-b', '10M', '--bidir', '-P', '4'], anything, streams(8)],
+  ['-P 8', ['-t', '1', '-b', '5M', '-P', '8'], anything, streams(8)],
+  ['64-bit counters', ['-t', '1', '-b', '10M', '--udp-counters-64bit'], noneLost],
+  ['64-bit counters -R', ['-t', '1', '-b', '10M', '--udp-counters-64bit', '-R'], noneLost],
+  ['-l 8000 (fragments)', ['-t', '1', '-b', '20M', '-l', '8000'], noneLost],
+  ['-l 8000 -R', ['-t', '1', '-b', '20M', '-l', '8000', '-R'], noneLost],
+  ['-n', ['-n', '1M', '-b', '50M'], anything, (t, end) => t.ok(end.sum.bytes >= 1024 * 1024)],
 ];
+
+/** Runs the client until nothing is amiss with what it measured, or `ATTEMPTS` times. An error is one at once. */
+async function attempt(t: Test, args: string[], amiss: (end: any) => string, exact?: (t: Test, end: any) => void): Promise<void> {
+  for (let left = ATTEMPTS; ; left--) {
+    const json = await iperf3(...args);
+    t.equal(json.error, undefined, 'no error');
+    if (json.error !== undefined) return;
+    exact?.(t, json.end);
+    const found = amiss(json.end);
+    if (found !== '' && left > 1) {
+      t.comment(`measured again: ${found}`);
+      continue;
+    }
+    t.equal(found, '', `iperf3 ${args.join(' ')}`);
+    return;
+  }
+}
 
 /** Starts the server in the stack with these options and runs the modes over TCP, then three of them over IPv6. */
 export async function tcpModes(t: Test, modes: readonly Mode[], ...options: string[]): Promise<void> {
@@ -75,19 +101,9 @@ export async function tcpModesOfApplication(t: Test, modes: readonly Mode[], tcp
 }
 
 async function runTcpModes(t: Test, modes: readonly Mode[]): Promise<void> {
-  for (const [name, args, check] of modes) {
-    await t.test(name, async (t) => {
-      const json = await iperf3('-c', STACK4, ...args);
-      if (json.error !== undefined) t.fail(json.error);
-      else check(t, json.end);
-    });
-  }
+  for (const [name, args, amiss, exact] of modes) await t.test(name, (t) => attempt(t, ['-c', STACK4, ...args], amiss, exact));
   for (const args of [[], ['-R'], ['--bidir']]) {
-    await t.test(`-6 ${args.join(' ')}`, async (t) => {
-      const json = await iperf3('-6', '-c', STACK6, '-t', '1', ...args);
-      t.equal(json.error, undefined);
-      t.ok(json.end.sum_received.bytes > 1e6);
-    });
+    await t.test(`-6 ${args.join(' ')}`, (t) => attempt(t, ['-6', '-c', STACK6, '-t', '1', ...args], received(1e6)));
   }
 }
 
@@ -104,23 +120,12 @@ export async function udpModesOfApplication(t: Test, modes: readonly Mode[], ...
 }
 
 async function runUdpModes(t: Test, modes: readonly Mode[]): Promise<void> {
-  for (const [name, args, check] of modes) {
-    await t.test(name, async (t) => {
-      const json = await iperf3('-u', '-c', STACK4, ...args);
-      if (json.error !== undefined) {
-        t.fail(json.error);
-        return;
-      }
-      check(t, json.end);
-      // At high rates it depends on the other load of the machine how much overflows the client's receive buffer.
-      if (!args.includes('0') && !args.includes('100M')) t.ok(json.end.sum.lost_percent < 1, `lost ${json.end.sum.lost_percent} %`);
-    });
+  for (const [name, args, amiss, exact] of modes) {
+    // At high rates it depends on the other load of the machine how much overflows the client's receive buffer.
+    const few = args.includes('0') || args.includes('100M') ? anything : (end: any) => between(end.sum.lost_percent, 0, 1);
+    await t.test(name, (t) => attempt(t, ['-u', '-c', STACK4, ...args], (end) => amiss(end) || few(end), exact));
   }
   for (const args of [[], ['-R']]) {
-    await t.test(`-6 ${args.join(' ')}`, async (t) => {
-      const json = await iperf3('-u', '-6', '-c', STACK6, '-t', '1', '-b', '20M', ...args);
-      t.equal(json.error, undefined);
-      t.equal(json.end.sum.lost_packets, 0);
-    });
+    await t.test(`-6 ${args.join(' ')}`, (t) => attempt(t, ['-u', '-6', '-c', STACK6, '-t', '1', '-b', '20M', ...args], noneLost));
   }
 }
