@@ -431,7 +431,7 @@ export class IpInput {
       }
       if (at + 8 > end || (protocol !== EXT_FRAGMENT && at + extLength(view, at) > end)) {
         counters.InHdrErrors++;
-        counters.InTruncatedPkts++;
+        counters.InBadOption++;
         return -1;
       }
       if (protocol === EXT_FRAGMENT) {
