@@ -93,6 +93,7 @@ export interface TcpInfo {
   /** Whether the options were agreed on. */
   timestamps: boolean;
   sack: boolean;
+  ecn: boolean;
   /** Window scale shifts: ours (receive), the peer's (send). */
   rcvWscale: number;
   sndWscale: number;

@@ -52,6 +52,7 @@ function formatInfo(info: TcpInfo): string {
   const mss = number(info.sndMss);
   if (info.timestamps === true) words.push('ts');
   if (info.sack === true) words.push('sack');
+  if (info.ecn === true) words.push('ecn');
   if (typeof info.congestion === 'string') words.push(info.congestion);
   if (number(info.sndWscale) + number(info.rcvWscale) > 0) words.push(`wscale:${info.sndWscale},${info.rcvWscale}`);
   add('rto', info.rtoMs);

@@ -12,6 +12,7 @@ import {
   ACK, MAX_SACK_BLOCKS, OPTLEN_TIMESTAMPS_PADDED, RST, SYN, TCP_ACK, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_DST_PORT, TCP_FLAGS,
   TCP_HEADER, TCP_SEQ, TCP_SRC_PORT, TCP_URGENT, TCP_WINDOW, URG,
 } from '../wire/tcp.ts';
+import { ECN_ECHO, ecnFlags, ecnSent, ecnSynFlags } from './ecn.ts';
 import { sackBlocks, settle, windowEdge } from './receive.ts';
 import { CLOSED, LISTEN, SYN_RECEIVED, SYN_SENT } from './states.ts';
 import type { Tcb } from './tcb.ts';
@@ -35,8 +36,11 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
     if (sacks > 0) optionsLength += 4 + 8 * sacks;
   }
   const headerLength = TCP_HEADER + optionsLength;
+  const marks = tcb.ecn >= ECN_ECHO;
+  if (marks) flags = ecnFlags(tcb, seq, flags, length);
   const at = ip.begin(tcb.flow, headerLength);
   if (at < 0) {
+    if (marks) ecnSent(tcb, 0);
     home.pend(tcb);
     return false;
   }
@@ -58,6 +62,7 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
   if (length > 0) tcb.sndBuffer.addPieces(seqDiff(seq, tcb.sndBase), length, tx);
   const cut = length > tcb.sndMss;
   ip.end(tcb.flow, TCP_CHECKSUM, cut ? (tcb.flow.version === 4 ? GSO_TCPV4 : GSO_TCPV6) : GSO_NONE, cut ? tcb.sndMss : 0);
+  if (marks) ecnSent(tcb, flags);
 
   tcb.rcvAdv = edge;
   tcb.lastAckSent = tcb.rcvNxt;
@@ -101,7 +106,7 @@ export function sendSyn(tcb: Tcb): boolean {
   view.setInt32(at + TCP_SEQ, tcb.iss);
   view.setInt32(at + TCP_ACK, reply ? tcb.rcvNxt : 0);
   view.setUint8(at + TCP_DATA_OFFSET, (headerLength >> 2) << 4);
-  view.setUint8(at + TCP_FLAGS, reply ? SYN | ACK : SYN);
+  view.setUint8(at + TCP_FLAGS, (reply ? SYN | ACK : SYN) | ecnSynFlags(tcb));
   view.setUint16(at + TCP_WINDOW, window);
   view.setUint16(at + TCP_URGENT, 0);
   writeSynOptions(view, at + TCP_HEADER, tcb.advMss, tcb.sack, tcb.timestamps, (home.nowMs + tcb.tsOffset) | 0,
@@ -142,8 +147,8 @@ export function countRetransmission(tcb: Tcb, length: number): void {
 export function maxSegment(tcb: Tcb): number {
   const mss = tcb.sndMss;
   const flow = tcb.flow;
-  // Each segment of urgent data has a pointer of its own.
-  if (seqGt(tcb.sndUp, tcb.sndUna)) return mss;
+  // Each segment of urgent data has a pointer of its own. CWR is for one segment: cut, all would have it.
+  if (seqGt(tcb.sndUp, tcb.sndUna) || tcb.ecnCwr) return mss;
   if ((tcb.home.ip.features & (flow.version === 4 ? LINK_TSO4 : LINK_TSO6)) === 0) return mss;
   const room = 0xffff - flow.headerLength - TCP_HEADER - 40;
   return mss >= room ? mss : Math.floor(room / mss) * mss;

@@ -7,6 +7,7 @@ import { seqAdd } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { DEFAULT_MSS_V4, DEFAULT_MSS_V6, MAX_WINDOW_SCALE } from '../wire/tcp.ts';
 import { initialWindow } from './congestion/cwnd.ts';
+import { takeEcnSyn } from './ecn.ts';
 import { updateSndMss } from './emit.ts';
 import type { Segment } from './segment.ts';
 import type { Tcb } from './tcb.ts';
@@ -67,6 +68,7 @@ export function takeSyn(tcb: Tcb, segment: Segment): void {
   tcb.lastAckSent = tcb.rcvNxt;
   tcb.lastRecvMs = tcb.home.nowMs;
   tcb.peerMss = segment.mss !== 0 ? Math.max(segment.mss, 64) : tcb.flow.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6;
+  takeEcnSyn(tcb, segment);
   tcb.sack = config.sack && segment.sackPermitted;
   tcb.timestamps = config.timestamps && segment.hasTimestamps;
   if (tcb.timestamps) {

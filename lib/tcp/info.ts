@@ -2,6 +2,7 @@
 
 import type { TcpInfo } from '../socket.ts';
 import { seqDiff } from '../wire/seq.ts';
+import { ECN_ON } from './ecn.ts';
 import { STATE_NAMES } from './states.ts';
 import { RECOVERY_FAST, RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
@@ -13,6 +14,7 @@ export function tcpInfo(tcb: Tcb): TcpInfo {
     state: STATE_NAMES[tcb.state]!,
     timestamps: tcb.timestamps,
     sack: tcb.sack,
+    ecn: tcb.ecn === ECN_ON,
     rcvWscale: Math.max(tcb.rcvWscale, 0),
     sndWscale: tcb.sndWscale,
     congestion: tcb.congestion.name,

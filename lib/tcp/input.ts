@@ -11,9 +11,10 @@ import { ECONNREFUSED, ECONNRESET, EPIPE } from '../errno.ts';
 import { POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP } from '../socket.ts';
 import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
-import { ACK, FIN, RST, SYN, URG } from '../wire/tcp.ts';
+import { ACK, CWR, ECE, FIN, RST, SYN, URG } from '../wire/tcp.ts';
 import { noteReceiverRtt, tuneSendBuffer } from './buffer-tuning.ts';
 import { windowMayGrow } from './congestion/cwnd.ts';
+import { ECN_ECHO, ECN_ON, takeEcho, takeEcnSynAgain, takeMarks } from './ecn.ts';
 import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
@@ -33,7 +34,7 @@ const TS_RECENT_LIFE_MS = 24 * 86_400_000;
 /** Least time between two answers to pure ACKs that make no sense, ms: less than any probe's. */
 const STRAY_MS = 100;
 /** Flags that header prediction does not know. */
-const UNUSUAL = SYN | FIN | RST | URG;
+const UNUSUAL = SYN | FIN | RST | URG | ECE | CWR;
 /** Duplicate ACKs that one batch can cause. */
 const MAX_GAP_ACKS = 16;
 /** Full-sized segments that are worth counting as such begin here. */
@@ -103,6 +104,7 @@ function takeData(tcb: Tcb, segment: Segment, offset: number, length: number, le
     tcb.rcvMss = Math.min(segment.mssSeen, tcb.advMss);
   }
   noteReceiverRtt(tcb, segment);
+  if (tcb.ecn >= ECN_ECHO) takeMarks(tcb, segment);
   const taken = acceptInOrder(tcb, segment.slab, offset, length, lend);
   tcb.rcvUnacked += taken;
   if (taken < length) tcb.ackNow = true;
@@ -259,6 +261,7 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
   if (tcb.state === SYN_RECEIVED && (flags & (SYN | ACK | RST)) === SYN && segment.seq === tcb.irs) {
     // The SYN again: our SYN-ACK was lost. Which of them will be acknowledged cannot be told (Karn).
     tcb.timing = false;
+    takeEcnSynAgain(tcb, segment);
     sendSyn(tcb);
     return;
   }
@@ -441,6 +444,7 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
     // An old ACK, overtaken by others: what it SACKs is true all the same.
     afterSack(tcb);
   }
+  if ((segment.flags & ECE) !== 0 && tcb.ecn === ECN_ON && acked >= 0) takeEcho(tcb, ack);
   return !afterOurFin(tcb);
 }
 
@@ -520,6 +524,7 @@ function takeText(tcb: Tcb, segment: Segment, seq: Seq): void {
     settle(tcb);
     home.counters.OutOfOrderIn++;
     tcb.outOfOrderIn++;
+    if (tcb.ecn >= ECN_ECHO) takeMarks(tcb, segment);
     acceptOutOfOrder(tcb, seq, segment.slab, offset, length);
     if (!tcb.sack) tcb.gapSegments = Math.min(tcb.gapSegments + segment.merged, MAX_GAP_ACKS);
     // RFC 5681 4.2, and the report's 4.2: out of order is acknowledged at once.

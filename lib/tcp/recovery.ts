@@ -17,6 +17,7 @@
 import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqMax, seqMin } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { ACK, FIN, PSH } from '../wire/tcp.ts';
+import { queueCwr } from './ecn.ts';
 import { countRetransmission, emit, maxSegment } from './emit.ts';
 import type { Segment } from './segment.ts';
 import { RECOVERY_FAST, RECOVERY_LOSS, RECOVERY_OPEN } from './tcb.ts';
@@ -183,6 +184,7 @@ function enterFastRecovery(tcb: Tcb, lostEdge: Seq): void {
   tcb.recover = tcb.sndNxt;
   tcb.fastRetransmits++;
   tcb.congestion.onLoss(tcb, tcb.home.nowMs);
+  queueCwr(tcb);
   tcb.lostEdge = lostEdge;
   tcb.rtxNxt = tcb.sndUna;
   recount(tcb);
@@ -252,6 +254,7 @@ export function onRetransmissionTimeout(tcb: Tcb): void {
     tcb.sackedBytes = 0;
   }
   tcb.congestion.onTimeout(tcb, tcb.retries <= 1, tcb.home.nowMs);
+  queueCwr(tcb);
   tcb.recovery = RECOVERY_LOSS;
   tcb.recover = tcb.sndNxt;
   tcb.dupAcks = 0;

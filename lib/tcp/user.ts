@@ -4,6 +4,7 @@
  */
 
 import { seqAdd } from '../wire/seq.ts';
+import { askForEcn } from './ecn.ts';
 import { sendAck, sendSyn } from './emit.ts';
 import { abortWith, discardReceived, dropSilently, leaveEstablished } from './ending.ts';
 import { prepareOpen, takeSyn } from './handshake.ts';
@@ -21,6 +22,7 @@ export function openActive(tcb: Tcb): void {
   prepareOpen(tcb);
   tcb.sack = config.sack;
   tcb.timestamps = config.timestamps;
+  askForEcn(tcb);
   tcb.state = SYN_SENT;
   tcb.home.counters.ActiveOpens++;
   sendSyn(tcb);

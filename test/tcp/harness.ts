@@ -60,6 +60,8 @@ export interface Seg {
   sack?: [number, number][];
   /** Injected: merged from segments of so much payload. Expected: to be cut into such. */
   gso?: number;
+  /** ECN codepoint of the IP header: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE. */
+  ecn?: number;
   /** Injected: raw options instead of all above. */
   options?: number[];
   /** Injected: other ports. */
@@ -279,18 +281,18 @@ export class Harness {
     for (let i = 0; i < length; i++) tcp[20 + options.length + i] = byteAt(first + i);
     const pseudo = sum16([...source, ...destination, 0, 6, ...[tcp.length >> 8, tcp.length & 0xff]], 0);
     view.setUint16(16, (~sum16(tcp, pseudo) & 0xffff) ^ (segment.bad ? 0x1234 : 0));
-    return this.#ip(tcp, source, destination, 6);
+    return this.#ip(tcp, source, destination, 6, segment.ecn ?? 0);
   }
 
-  #ip(payload: Uint8Array, source: number[], destination: number[], protocol: number): Uint8Array {
+  #ip(payload: Uint8Array, source: number[], destination: number[], protocol: number, ecn = 0): Uint8Array {
     if (this.ipv6) {
       const packet = new Uint8Array(40 + payload.length);
-      packet.set([0x60, 0, 0, 0, payload.length >> 8, payload.length & 0xff, protocol, 64, ...source, ...destination]);
+      packet.set([0x60, ecn << 4, 0, 0, payload.length >> 8, payload.length & 0xff, protocol, 64, ...source, ...destination]);
       packet.set(payload, 40);
       return packet;
     }
     const packet = new Uint8Array(20 + payload.length);
-    packet.set([0x45, 0, packet.length >> 8, packet.length & 0xff, 0, 1, 0x40, 0, 64, protocol, 0, 0, ...source, ...destination]);
+    packet.set([0x45, ecn, packet.length >> 8, packet.length & 0xff, 0, 1, 0x40, 0, 64, protocol, 0, 0, ...source, ...destination]);
     const sum = ~sum16(packet.subarray(0, 20), 0) & 0xffff;
     packet[10] = sum >> 8;
     packet[11] = sum & 0xff;
@@ -422,6 +424,7 @@ export class Harness {
     if (want.ws !== undefined) compare('ws', want.ws, got.ws);
     if (want.ts !== undefined) compare('ts', want.ts, got.ts ?? null);
     if (want.gso !== undefined) compare('gso', want.gso, got.gso);
+    if (want.ecn !== undefined) compare('ecn', want.ecn, got.tos & 3);
     compare('sack', want.sack ?? [], got.sack ?? []);
     if (!got.csumOk) differences.push('bad checksum');
     for (let i = 0; i < got.len; i++) {

@@ -406,7 +406,7 @@ script('SYN with data: only the SYN is acknowledged, the data comes again', (h) 
 script('SYN with ECE and CWR is a SYN', (h) => {
   h.listen();
   h.inject({ flags: 'SEW', seq: 0, mss: 1460 });
-  h.expect({ flags: 'S.', seq: 0, ack: 1 }, 'ECN is not agreed to');
+  h.expect({ flags: 'S.E', seq: 0, ack: 1 }, 'and ECN is agreed to');
 });
 
 script('data and FIN with the ACK that completes the handshake', (h) => {
