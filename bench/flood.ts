@@ -21,7 +21,7 @@ import { Command } from 'commander';
 import { compileLoad, measure } from './load.ts';
 import type { Timing } from './load.ts';
 import { Child, cpuSeconds, removeStaleNamespaces, run } from './processes.ts';
-import { PORTS, ROOT, Tun } from './topology.ts';
+import { ROOT, Tun } from './topology.ts';
 import { WORKLOADS } from './workloads.ts';
 import type { Workload } from './workloads.ts';
 

@@ -53,6 +53,8 @@ export class Target {
   readonly udp: UdpSocket[] = [];
   /** Datagrams that reached the socket that reads. */
   datagrams = 0;
+  /** Is shown those that it gets. May throw. */
+  ondatagram: ((slab: Uint8Array, offset: number, length: number) => void) | null = null;
   readonly #invariants: Invariants;
   #record = 0;
   /** What the victims' peers send is recorded and does not arrive: so it stays what the target waits for. */
@@ -99,7 +101,10 @@ export class Target {
           socket.sendTo(slab, offset, length, remote.address, remote.port);
         };
       } else if (port === 9000) {
-        socket.onmessage = () => this.datagrams++;
+        socket.onmessage = (slab, offset, length) => {
+          this.datagrams++;
+          this.ondatagram?.(slab, offset, length);
+        };
       }
       const bound = socket.bind('::', port);
       if (bound < 0) throw new Error(`bind: ${bound}`);
@@ -199,6 +204,7 @@ export class Target {
 
   check(): void {
     this.#invariants.check();
+    checkBooks(this.stack);
   }
 
   /** The bystander sends something both ways, and everything must arrive. */
@@ -238,6 +244,24 @@ export class Target {
     void this.stack.close({ graceful: false });
     void this.peer.close({ graceful: false });
   }
+}
+
+/** Every packet that came in is in the books: delivered, or dropped for one reason. Throws where the sums differ. */
+export function checkBooks(stack: Stack): void {
+  const { ip4, ip6, icmp4, icmp6 } = stack.ip;
+  const link = stack.link.counters as { rxPackets: number };
+  const received = ip4.InReceives + ip6.InReceives;
+  const came = link.rxPackets + ip4.OutLoopback + ip6.OutLoopback;
+  if (received !== came) throw new Error(`${received} packets received by IP, ${came} came`);
+  for (const [name, c] of [['ip', ip4], ['ip6', ip6]] as const) {
+    const dropped = c.InHdrErrors + c.InTruncatedPkts + c.InAddrErrors + c.InNotJoined + c.InUnknownProtos + c.InNoNextHeader;
+    // A fragment goes to reassembly; a datagram that was put together comes from there.
+    const out = c.InDelivers + dropped + c.ReasmReqds;
+    if (c.InReceives + c.ReasmOKs !== out) throw new Error(`${name}: ${c.InReceives} + ${c.ReasmOKs} in, ${out} delivered, dropped, or fragments`);
+  }
+  const udp = stack.udp.counters;
+  const taken = stack.tcp.counters.InSegs + icmp4.InMsgs + icmp6.InMsgs + udp.InDatagrams + udp.NoPorts + udp.InErrors + udp.IgnoredMulti;
+  if (ip4.InDelivers + ip6.InDelivers !== taken) throw new Error(`${ip4.InDelivers + ip6.InDelivers} delivered by IP, ${taken} taken by protocols`);
 }
 
 function fromBystander(packet: Uint8Array): boolean {
