@@ -165,6 +165,14 @@ export class VirtualClock implements Clock {
     return this.#earliest()?.atUs ?? Infinity;
   }
 
+  /** Fires the next alarm, one only, wherever it is in time. Returns false when none is set. */
+  step(): boolean {
+    const next = this.#earliest();
+    if (next === undefined) return false;
+    this.#run(next);
+    return true;
+  }
+
   /** Moves on by `us`, firing every alarm on the way. */
   advance(us: number): void {
     this.advanceTo(this.#nowUs + us);

@@ -112,6 +112,9 @@ export class PathCounters {
   passed = 0;
 }
 
+/** Counters of packets that do not pass, and are known not to when they come. */
+export type Refusal = 'lost' | 'cutDrops' | 'blackHoleDrops' | 'limitDrops' | 'queueDrops';
+
 export class ImpairedPath {
   // Settings, see PathOptions. They may be changed at any time; those of queue and rate by `change()`.
   loss = 0;
@@ -129,6 +132,8 @@ export class ImpairedPath {
   cut = false;
 
   readonly counters = new PathCounters();
+  /** The counter of what became of the last packet that `admit()` refused. */
+  refusal: Refusal | '' = '';
   /** Memory that is used now, bytes; never above `limitBytes`. */
   keptBytes = 0;
 
@@ -211,18 +216,9 @@ export class ImpairedPath {
     const { counters } = this;
     counters.packets++;
     counters.bytes += packet.bytes.length;
-    if (this.cut) {
-      counters.cutDrops++;
-      return 0;
-    }
-    if (this.blackHole > 0 && packet.bytes.length > this.blackHole) {
-      counters.blackHoleDrops++;
-      return 0;
-    }
-    if (this.#chance(this.loss) || (this.#burst !== null && this.#burst.loses(this.#random))) {
-      counters.lost++;
-      return 0;
-    }
+    if (this.cut) return this.#refuse('cutDrops');
+    if (this.blackHole > 0 && packet.bytes.length > this.blackHole) return this.#refuse('blackHoleDrops');
+    if (this.#chance(this.loss) || (this.#burst !== null && this.#burst.loses(this.#random))) return this.#refuse('lost');
     let copy: PathPacket | null = null;
     if (this.#chance(this.duplicate)) {
       counters.duplicated++;
@@ -239,18 +235,12 @@ export class ImpairedPath {
       packet = this.#flipBits(packet);
     }
     const length = packet.bytes.length;
-    if (this.keptBytes + length + OVERHEAD > this.limitBytes) {
-      this.counters.limitDrops++;
-      return 0;
-    }
+    if (this.keptBytes + length + OVERHEAD > this.limitBytes) return this.#refuse('limitDrops');
     const queued = this.rate > 0 || this.#queue.length > 0;
     if (queued) {
       this.#serve(nowUs);
       // A line that is free takes it at once.
-      if (this.#freeUs > nowUs && !this.#queue.hasRoom(length)) {
-        this.counters.queueDrops++;
-        return 0;
-      }
+      if (this.#freeUs > nowUs && !this.#queue.hasRoom(length)) return this.#refuse('queueDrops');
     }
     this.keptBytes += length + OVERHEAD;
     packet.jitterUs = this.jitterUs > 0 ? Math.floor(this.#random.unit() * (this.jitterUs + 1)) : 0;
@@ -262,6 +252,12 @@ export class ImpairedPath {
       this.#depart(packet, nowUs);
     }
     return 1;
+  }
+
+  #refuse(counter: Refusal): number {
+    this.counters[counter]++;
+    this.refusal = counter;
+    return 0;
   }
 
   /** Lets the line take what it has taken until `nowUs`. */
