@@ -1,7 +1,7 @@
 /**
  * Impairment: a bad network between a stack and its link, repeatable by its seed. Loss, single or in bursts,
- * duplication, corruption, reordering, delay, jitter, a rate with a queue (drop-tail, CoDel), black holes, cuts, each
- * per direction.
+ * duplication, corruption, reordering, delay, jitter, a rate with a queue (drop-tail, CoDel), congestion marks (ECN),
+ * black holes, cuts, each per direction.
  *
  *     stack ─▶ loss ─▶ copies ─▶ corruption ─▶ queue and rate ─▶ delay, jitter, reordering ─▶ link
  *

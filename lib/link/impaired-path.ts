@@ -11,6 +11,7 @@
 import type { SeededRandom } from '../random.ts';
 import { BurstLoss } from './burst-loss.ts';
 import type { GilbertElliott } from './burst-loss.ts';
+import { withCongestionMark } from './congestion-mark.ts';
 import { PathQueue } from './path-queue.ts';
 import type { QueueDiscipline } from './path-queue.ts';
 
@@ -41,6 +42,13 @@ export interface PathOptions {
   queueBytes?: number;
   /** Default 'droptail'; 'codel' keeps the wait short (RFC 8289). */
   queueDiscipline?: QueueDiscipline;
+  /**
+   * Packets of ECN-capable transports are marked instead of lost (RFC 3168): those that `loss` or `burstLoss` would take,
+   * those that CoDel would drop, and with drop-tail those that find `ecnPackets` waiting (default: half of
+   * `queuePackets`). Default false.
+   */
+  ecn?: boolean;
+  ecnPackets?: number;
   /** Packets of more bytes vanish, and nobody is told; 0 (the default) is no such black hole. */
   blackHole?: number;
   /** Nothing that comes passes; what is on its way still arrives. Default false. */
@@ -57,7 +65,7 @@ const OVERHEAD = 256;
 
 /** A packet on its way. */
 export class PathPacket {
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   /** `GSO_…` and part size, if it came merged; bytes of headers. */
   readonly gsoType: number;
   readonly gsoSize: number;
@@ -100,6 +108,8 @@ export class PathCounters {
   duplicated = 0;
   corrupted = 0;
   reordered = 0;
+  /** Marked as having met congestion. */
+  marked = 0;
   /** Dropped because the queue before the rate was full; because they had waited too long (CoDel). */
   queueDrops = 0;
   codelDrops = 0;
@@ -130,6 +140,9 @@ export class ImpairedPath {
   limitBytes = 64 << 20;
   blackHole = 0;
   cut = false;
+  ecn = false;
+  /** 0: half of the queue. */
+  ecnPackets = 0;
 
   readonly counters = new PathCounters();
   /** The counter of what became of the last packet that `admit()` refused. */
@@ -154,7 +167,7 @@ export class ImpairedPath {
     this.#queue = new PathQueue('droptail', 1000, 0, (packet) => {
       this.counters.codelDrops++;
       this.keptBytes -= packet.bytes.length + OVERHEAD;
-    });
+    }, (packet) => this.#mark(packet));
     this.change(options, 0);
   }
 
@@ -175,6 +188,7 @@ export class ImpairedPath {
     const rate = amount('rate', options.rate, this.rate);
     const limitBytes = amount('limitBytes', options.limitBytes, this.limitBytes);
     const blackHole = amount('blackHole', options.blackHole, this.blackHole);
+    const ecnPackets = amount('ecnPackets', options.ecnPackets, this.ecnPackets);
     const packetLimit = amount('queuePackets', options.queuePackets, this.#queue.packetLimit);
     const byteLimit = amount('queueBytes', options.queueBytes, this.#queue.byteLimit);
     const discipline = options.queueDiscipline ?? this.#queue.discipline;
@@ -197,6 +211,8 @@ export class ImpairedPath {
     this.limitBytes = limitBytes;
     this.blackHole = blackHole;
     this.cut = options.cut ?? this.cut;
+    this.ecn = options.ecn ?? this.ecn;
+    this.ecnPackets = ecnPackets;
     this.#queue.packetLimit = packetLimit;
     this.#queue.byteLimit = byteLimit;
     this.#queue.discipline = discipline;
@@ -218,7 +234,8 @@ export class ImpairedPath {
     counters.bytes += packet.bytes.length;
     if (this.cut) return this.#refuse('cutDrops');
     if (this.blackHole > 0 && packet.bytes.length > this.blackHole) return this.#refuse('blackHoleDrops');
-    if (this.#chance(this.loss) || (this.#burst !== null && this.#burst.loses(this.#random))) return this.#refuse('lost');
+    const lost = this.#chance(this.loss) || (this.#burst !== null && this.#burst.loses(this.#random));
+    if (lost && !this.#mark(packet)) return this.#refuse('lost');
     let copy: PathPacket | null = null;
     if (this.#chance(this.duplicate)) {
       counters.duplicated++;
@@ -241,6 +258,7 @@ export class ImpairedPath {
       this.#serve(nowUs);
       // A line that is free takes it at once.
       if (this.#freeUs > nowUs && !this.#queue.hasRoom(length)) return this.#refuse('queueDrops');
+      if (this.#queue.discipline === 'droptail' && this.#queue.length >= (this.ecnPackets || this.#queue.packetLimit >> 1)) this.#mark(packet);
     }
     this.keptBytes += length + OVERHEAD;
     packet.jitterUs = this.jitterUs > 0 ? Math.floor(this.#random.unit() * (this.jitterUs + 1)) : 0;
@@ -258,6 +276,15 @@ export class ImpairedPath {
     this.counters[counter]++;
     this.refusal = counter;
     return 0;
+  }
+
+  /** Marks the packet, if this path marks and the packet's ends agreed to it. */
+  #mark(packet: PathPacket): boolean {
+    const bytes = this.ecn ? withCongestionMark(packet.bytes) : null;
+    if (bytes === null) return false;
+    packet.bytes = bytes;
+    this.counters.marked++;
+    return true;
   }
 
   /** Lets the line take what it has taken until `nowUs`. */

@@ -6,7 +6,7 @@
  * drops, and drops the more often the longer it stays so: the interval divided by the square root of the number of
  * drops (RFC 8289 section 3.3). Names are those of the pseudo-code in section 5.
  *
- * Left out: flow queueing (RFC 8290), and marking instead of dropping.
+ * Where packets may be marked (RFC 3168), CoDel marks what it would drop. Left out: flow queueing (RFC 8290).
  */
 
 import type { PathPacket } from './impaired-path.ts';
@@ -33,6 +33,8 @@ export class PathQueue {
   #first = 0;
   /** What CoDel drops goes here. */
   readonly #dropped: (packet: PathPacket) => void;
+  /** Marks what CoDel would drop. False: it is to be dropped. */
+  readonly #mark: (packet: PathPacket) => boolean;
 
   // CoDel, RFC 8289 section 5.2.
   #dropping = false;
@@ -44,11 +46,15 @@ export class PathQueue {
   #okToDrop = false;
   #maxPacket = 0;
 
-  constructor(discipline: QueueDiscipline, packetLimit: number, byteLimit: number, dropped: (packet: PathPacket) => void) {
+  constructor(
+    discipline: QueueDiscipline, packetLimit: number, byteLimit: number, dropped: (packet: PathPacket) => void,
+    mark: (packet: PathPacket) => boolean = () => false,
+  ) {
     this.discipline = discipline;
     this.packetLimit = packetLimit;
     this.byteLimit = byteLimit;
     this.#dropped = dropped;
+    this.#mark = mark;
   }
 
   get length(): number {
@@ -101,15 +107,21 @@ export class PathQueue {
     if (this.#dropping) {
       if (!this.#okToDrop) this.#dropping = false;
       while (this.#dropping && nowUs >= this.#dropNextUs) {
-        this.#dropped(packet!);
         this.#count++;
+        if (this.#mark(packet!)) {
+          this.#dropNextUs = controlLaw(this.#dropNextUs, this.#count);
+          break;
+        }
+        this.#dropped(packet!);
         packet = this.#shiftTimed(nowUs);
         if (this.#okToDrop) this.#dropNextUs = controlLaw(this.#dropNextUs, this.#count);
         else this.#dropping = false;
       }
     } else if (this.#okToDrop) {
-      this.#dropped(packet!);
-      packet = this.#shiftTimed(nowUs);
+      if (!this.#mark(packet!)) {
+        this.#dropped(packet!);
+        packet = this.#shiftTimed(nowUs);
+      }
       this.#dropping = true;
       // A queue that was bad a moment ago goes on where the control law was then.
       const delta = this.#count - this.#lastCount;

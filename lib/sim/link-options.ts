@@ -45,6 +45,11 @@ export interface DirectionOptions {
   corrupt?: number;
   /** What waits for the rate. */
   queue?: QueueOptions;
+  /**
+   * Packets of ECN-capable connections are marked instead of lost: those that `loss` or CoDel would take, and with
+   * drop-tail those that come while half of `queue.packets` wait. Default false.
+   */
+  ecn?: boolean;
   /** Packets of more bytes vanish, and nobody is told. 0, the default: none do. */
   mtuBlackHole?: number;
 }
@@ -63,7 +68,7 @@ const MIN_MTU = 68;
 const MAX_MTU = 65535;
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6, g: 1e9 };
-const DIRECTION = ['rate', 'delayMs', 'jitterMs', 'loss', 'reorder', 'duplicate', 'corrupt', 'queue', 'mtuBlackHole'];
+const DIRECTION = ['rate', 'delayMs', 'jitterMs', 'loss', 'reorder', 'duplicate', 'corrupt', 'queue', 'ecn', 'mtuBlackHole'];
 
 /** Bits per second. Throws a RangeError when `rate` is neither a number nor text like `'100Mbit'`. */
 export function parseRate(rate: string | number): number {
@@ -98,6 +103,7 @@ function pathOptions(options: DirectionOptions): PathOptions {
     duplicate: options.duplicate,
     corrupt: options.corrupt,
     blackHole: options.mtuBlackHole,
+    ecn: options.ecn,
   };
   if (typeof loss === 'object') {
     known('loss', loss, ['gilbertElliott']);
