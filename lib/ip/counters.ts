@@ -12,6 +12,10 @@ export class IpCounters {
   InDelivers = 0;
   InMcastPkts = 0;
   InBcastPkts = 0;
+  /** Packets that came with an ECN codepoint (RFC 3168): all others had none. */
+  InECT0Pkts = 0;
+  InECT1Pkts = 0;
+  InCEPkts = 0;
 
   /** Dropped: the header is wrong. */
   InHdrErrors = 0;
@@ -82,6 +86,14 @@ export class IpCounters {
   /** Too large and not to be fragmented: the sender was told. */
   FragFails = 0;
   FragCreates = 0;
+}
+
+/** Counts a packet by its ECN codepoint, the lower two bits of `tos`, which is not 0. */
+export function countEcn(counters: IpCounters, tos: number): void {
+  const codepoint = tos & 3;
+  if (codepoint === 2) counters.InECT0Pkts++;
+  else if (codepoint === 3) counters.InCEPkts++;
+  else counters.InECT1Pkts++;
 }
 
 export class IcmpCounters {

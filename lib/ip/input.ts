@@ -30,6 +30,7 @@ import {
 import {
   EXT_DESTINATION, EXT_FRAGMENT, EXT_HOP_BY_HOP, EXT_NONE, EXT_ROUTING, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP,
 } from '../wire/protocol.ts';
+import { countEcn } from './counters.ts';
 import type { IpCounters } from './counters.ts';
 import { HeaderChain, MAX_EXTENSION_HEADERS, upperHeaderLength } from './header-chain.ts';
 import type { Icmp } from './icmp.ts';
@@ -177,6 +178,7 @@ export class IpInput {
     packet.ipOffset = at;
     packet.ipLength = total;
     packet.tos = (w0 >>> 16) & 0xff;
+    if ((packet.tos & 3) !== 0) countEcn(counters, packet.tos);
     packet.ttl = w2 >>> 24;
     packet.toMany = false;
     const known = source === this.okSource && destination === this.okDestination
@@ -344,6 +346,7 @@ export class IpInput {
     packet.ipOffset = at;
     packet.ipLength = total;
     packet.tos = (w0 >>> 20) & 0xff;
+    if ((packet.tos & 3) !== 0) countEcn(counters, packet.tos);
     packet.ttl = w1 & 0xff;
     packet.toMany = false;
     if (!this.admit6(packet)) return;
