@@ -326,6 +326,13 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     return -error;
   }
 
+  /** What ICMP said about a connection that goes on (RFC 9293 MUST-47, SHLD-25): told to those who ask, as in Linux. */
+  #takeSoftError(tcb: Tcb): number {
+    const error = tcb.softError;
+    tcb.softError = 0;
+    return error;
+  }
+
   // ----------------------------------------------------------------------------------- ending
 
   shutdown(how: number): number {
@@ -432,7 +439,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     const config = this.#host.config;
     if (level === SOL_SOCKET) {
       switch (option) {
-        case SO_ERROR: return tcb === null || tcb.error === 0 ? 0 : -this.#takeError(tcb);
+        case SO_ERROR: return tcb === null ? 0 : tcb.error !== 0 ? -this.#takeError(tcb) : this.#takeSoftError(tcb);
         case SO_TYPE: return SOCK_STREAM;
         case SO_ACCEPTCONN: return this.#listener !== null ? 1 : 0;
         case SO_REUSEADDR: return this.reuseAddress ? 1 : 0;

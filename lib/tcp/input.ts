@@ -230,6 +230,8 @@ function establish(tcb: Tcb, segment: Segment): void {
   tcb.sndBase = tcb.sndUna;
   tcb.lastRecvMs = home.nowMs;
   tcb.giveUpAt = 0;
+  // What stood in the way has passed.
+  tcb.softError = 0;
   armKeepalive(tcb);
   noteReceiverRtt(tcb, segment);
   if (tcb.passive) home.established(tcb);
