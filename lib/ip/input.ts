@@ -178,7 +178,7 @@ export class IpInput {
     packet.ipOffset = at;
     packet.ipLength = total;
     packet.tos = (w0 >>> 16) & 0xff;
-    if ((packet.tos & 3) !== 0) countEcn(counters, packet.tos);
+    if ((packet.tos & 3) !== 0 && !this.whole) countEcn(counters, packet.tos);
     packet.ttl = w2 >>> 24;
     packet.toMany = false;
     const known = source === this.okSource && destination === this.okDestination
@@ -346,7 +346,7 @@ export class IpInput {
     packet.ipOffset = at;
     packet.ipLength = total;
     packet.tos = (w0 >>> 20) & 0xff;
-    if ((packet.tos & 3) !== 0) countEcn(counters, packet.tos);
+    if ((packet.tos & 3) !== 0 && !this.whole) countEcn(counters, packet.tos);
     packet.ttl = w1 & 0xff;
     packet.toMany = false;
     if (!this.admit6(packet)) return;
