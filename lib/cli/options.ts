@@ -112,7 +112,10 @@ function parseTunName(text: string): string {
 function unusableBecause(cidr: Cidr): string | null {
   const { family, prefix, value } = cidr;
   if (value === 0n) return 'is the unspecified address';
-  if (family === 6) return value >> 120n === 0xffn ? 'is a multicast address' : null;
+  if (family === 6) {
+    if (value >> 32n === 0xffffn) return 'is an IPv4 address in IPv6 form';
+    return value >> 120n === 0xffn ? 'is a multicast address' : null;
+  }
   if (value >> 28n === 0xen) return 'is a multicast address';
   if (value >> 28n === 0xfn) return 'is a reserved address';
   // Networks of one or two addresses have no broadcast (RFC 3021).
