@@ -16,7 +16,7 @@ t.test('CIDR', async (t) => {
 
 t.test('addresses that no host can have', async (t) => {
   const bad: [string, RegExp][] = [
-    ['0.0.0.0/0', /unspecified/], ['::/64', /unspecified/], ['224.0.0.1/8', /multicast/], ['ff02::1/64', /multicast/],
+    ['0.0.0.0/0', /unspecified/], ['::/64', /unspecified/], ['::ffff:6:1/112', /IPv4 address in IPv6 form/], ['224.0.0.1/8', /multicast/], ['ff02::1/64', /multicast/],
     ['240.0.0.1/8', /reserved/], ['255.255.255.255/32', /reserved/], ['10.90.0.0/24', /network itself/], ['10.90.0.255/24', /broadcast/],
   ];
   for (const [text, reason] of bad) t.throws(() => parseHostCidr(text), reason, text);
