@@ -5,6 +5,7 @@
  */
 
 import type { Tcb } from '../tcb.ts';
+import { Bbr } from './bbr.ts';
 import { Cubic } from './cubic.ts';
 import { NewReno } from './newreno.ts';
 
@@ -63,6 +64,7 @@ export interface CongestionControl {
 
 const makers = new Map<string, () => CongestionControl>([
   ['cubic', () => new Cubic()],
+  ['bbr', () => new Bbr()],
   ['newreno', () => new NewReno()],
   // Linux's name for it, which iperf3 -C and others use.
   ['reno', () => new NewReno()],

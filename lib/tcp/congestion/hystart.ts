@@ -35,8 +35,8 @@ export class HyStart {
   #conservative = false;
   /** windowEnd: the round ends when this is acknowledged. */
   #windowEnd: Seq;
-  /** Everything was acknowledged when the round began: it ends with what is sent now. */
-  #empty = false;
+  /** The round has just begun: it ends with what the ACK that ended the last one made room for. */
+  #fresh = false;
   /** Least samples, µs; 0: none ("infinity" in the RFC). */
   #lastRoundMinRtt = 0;
   #currentRoundMinRtt = 0;
@@ -50,9 +50,9 @@ export class HyStart {
 
   /** `acked` new bytes were acknowledged in the first slow start. When that is over, `tcb.ssthresh` has been set. */
   onAck(tcb: Tcb, acked: number): void {
-    if (this.#empty) {
+    if (this.#fresh) {
       this.#windowEnd = tcb.sndNxt;
-      this.#empty = false;
+      this.#fresh = false;
     }
     tcb.cwnd = Math.min(tcb.cwnd + (this.#conservative ? Math.floor(acked / CSS_GROWTH_DIVISOR) : acked), MAX_CWND);
     if (tcb.lastRttUs > 0) this.#sample(tcb.lastRttUs, Math.max(Math.floor(acked / (2 * tcb.sndMss)), 1));
@@ -79,8 +79,7 @@ export class HyStart {
   #endRound(tcb: Tcb): void {
     // The round in which conservative slow start began counts as one (4.2).
     if (this.#conservative && ++this.#cssRounds >= CSS_ROUNDS) tcb.ssthresh = tcb.cwnd;
-    this.#windowEnd = tcb.sndNxt;
-    this.#empty = tcb.sndNxt === tcb.sndUna;
+    this.#fresh = true;
     this.#lastRoundMinRtt = this.#currentRoundMinRtt;
     this.#currentRoundMinRtt = 0;
     this.#samples = 0;
