@@ -66,6 +66,7 @@ export { trace } from './link/trace.ts';
 export * as constants from './socket.ts';
 export * as errno from './errno.ts';
 export type { BsdSocket, SocketAddress, SocketProvider, TcpInfo } from './socket.ts';
+export type { IpLimits, Limits, TcpLimits, UdpLimits } from './limits.ts';
 export type { TcpOptions } from './tcp/config.ts';
 export type { UdpSocket } from './kernel/udp-socket.ts';
 export { createNet } from './net/net.ts';

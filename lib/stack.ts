@@ -25,14 +25,14 @@ import type { TcpHost } from './home/tcp-host.ts';
 import { tcpSocket } from './home/tcp-socket.ts';
 import { parseCidr } from './ip/cidr.ts';
 import { Ip } from './ip/ip.ts';
-import type { IpLimits } from './ip/ip.ts';
 import type { RouteConfig } from './ip/route.ts';
 import type { Turn } from './ip/transport.ts';
 import { EchoHost } from './kernel/echo-socket.ts';
 import { createKernelTcp } from './kernel/kernel-tcp.ts';
 import type { KernelPorts } from './kernel/kernel-ports.ts';
 import { UdpHost } from './kernel/udp.ts';
-import type { UdpLimits } from './kernel/udp.ts';
+import { resolveLimits } from './limits.ts';
+import type { Limits } from './limits.ts';
 import type { Link, LinkHost, PacketBatch } from './link/link.ts';
 import { createDgram } from './net/dgram.ts';
 import type { Dgram } from './net/dgram.ts';
@@ -89,7 +89,8 @@ export interface StackOptions {
   memory?: number;
   /** Bytes of the receive slab; see PacketMemory. */
   rxBytes?: number;
-  limits?: { ip?: IpLimits; udp?: UdpLimits };
+  /** Bounds on what peers can make the stack hold and do; docs/LIMITS.md has them all. */
+  limits?: Limits;
   /** Whether applications may attach, and how much room there is for them. Default: they may not. */
   applications?: boolean | ApplicationOptions;
 }
@@ -180,7 +181,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     // JavaScript reaches this without a compiler's word.
     if (options?.link === undefined) throw new RangeError('a stack needs a link; give for example link: openTun({ name: \'tcpu0\' })');
     if (!Array.isArray(options.addresses)) throw new RangeError('a stack needs addresses; give for example addresses: [\'10.90.0.2/24\']');
-    const config = tcpConfig(options.tcp);
+    resolveLimits(options.limits);
+    const config = tcpConfig(options.tcp, options.limits?.tcp);
     if (createCongestionControl(config.congestion) === undefined) {
       throw new RangeError(`there is no congestion control '${config.congestion}'; there are ${congestionNames().join(', ')}`);
     }

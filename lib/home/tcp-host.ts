@@ -41,10 +41,12 @@ import { abortWith, dropSilently } from '../tcp/ending.ts';
 import { seqAdd, seqGt, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { ACK, FIN, RST, SYN } from '../wire/tcp.ts';
+import { AddressCounts } from './address-counts.ts';
 import { ConnectionTable } from './connection-table.ts';
 import type { TimeWaitConnection } from './connection-table.ts';
 import { Listening } from './listening.ts';
 import type { LocalPorts } from './local-ports.ts';
+import { StalledSenders } from './stalled.ts';
 import type { TcpListener } from './tcp-listener.ts';
 import type { TimerQueue } from './timer-queue.ts';
 import { TurnEnd } from './turn-end.ts';
@@ -94,6 +96,12 @@ export class TcpHost implements TcpHome, Transport {
   readonly #turnEnd: TurnEnd;
   readonly #timers: TimerQueue;
   readonly #stateless: StatelessSender;
+  /** Resets sent in the second that began at `#resetsMs`. */
+  #resets = 0;
+  #resetsMs = 0;
+  /** Connections by address; null when they have no bound. */
+  readonly #addresses: AddressCounts | null;
+  readonly #stalled: StalledSenders;
   readonly #segment: Segment;
   readonly #wakeAt: (atMs: number) => void;
   readonly #fire: (tcb: Tcb) => void;
@@ -121,6 +129,9 @@ export class TcpHost implements TcpHome, Transport {
     this.#turnEnd = new TurnEnd(options.ip, options.memory, options.flush);
     this.#timers = options.timers;
     this.#stateless = new StatelessSender(options.ip);
+    const { connectionsPerAddress } = this.config.limits;
+    this.#addresses = connectionsPerAddress === 0 ? null : new AddressCounts(connectionsPerAddress, options.random.int32());
+    this.#stalled = new StalledSenders(this);
     this.#segment = new Segment(new IpPacket(new PacketBatch(options.memory.bytes, 0)));
     this.#wakeAt = options.wakeAt;
     this.#fire = (tcb) => {
@@ -166,6 +177,10 @@ export class TcpHost implements TcpHome, Transport {
         return;
       }
       if (this.#inputTimeWait(segment, entry, this.#table.row(entry))) return;
+    }
+    if (this.#addresses !== null && !this.#addresses.admits(packet.src0, packet.src1, packet.src2, packet.src3)) {
+      counters.AddressDrops++;
+      return;
     }
     this.#listening.input(segment);
     this.#reused = false;
@@ -217,7 +232,19 @@ export class TcpHost implements TcpHome, Transport {
   }
 
   reset(segment: Segment): void {
+    const { resetsPerSecond } = this.config.limits;
+    if (resetsPerSecond > 0) {
+      if (((this.nowMs - this.#resetsMs) >>> 0) >= 1000) {
+        this.#resetsMs = this.nowMs;
+        this.#resets = 0;
+      }
+      if (this.#resets >= resetsPerSecond) {
+        this.counters.ResetsLimited++;
+        return;
+      }
+    }
     if (this.#stateless.reset(segment)) {
+      this.#resets++;
       this.counters.OutRsts++;
       this.counters.OutSegs++;
     }
@@ -279,7 +306,9 @@ export class TcpHost implements TcpHome, Transport {
 
   /** Takes the TCB, whose addresses and ports are set, into the table. False when that flow exists, or cannot be had. */
   insert(tcb: Tcb): boolean {
-    return this.#table.insert(tcb);
+    if (!this.#table.insert(tcb)) return false;
+    this.#addresses?.add(tcb.flow);
+    return true;
   }
 
   /** The TCB leaves the table's list and the wheel; its flow entry stays. */
@@ -290,6 +319,7 @@ export class TcpHost implements TcpHome, Transport {
     this.sndbufGrowth += tcb.sndbufGrown;
     tcb.sndbufGrown = 0;
     if (this.#last === tcb) this.#last = null;
+    if (tcb.entry >= 0) this.#addresses?.remove(tcb.flow);
     this.#table.leave(tcb);
   }
 
@@ -418,6 +448,7 @@ export class TcpHost implements TcpHome, Transport {
 
   /** The end of the turn: tells owners, settles, and produces output until nothing is left to do. */
   drain(): void {
+    if (this.#turnEnd.starving) this.#stalled.look();
     this.#turnEnd.drain();
   }
 

@@ -69,6 +69,9 @@ export class IpCounters {
   ReasmTinyFragments = 0;
   /** Given up for want of memory, oldest first. */
   ReasmEvicted = 0;
+  /** Of those: one source had as many as it may; there were too many fragments. */
+  ReasmSourceLimits = 0;
+  ReasmFragmentLimits = 0;
   /** Fragments disagree about ECN (RFC 3168 section 5.3). */
   ReasmBadEcn = 0;
 

@@ -8,6 +8,8 @@
 
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import type { TransmitQueue } from '../buffer/transmit-queue.ts';
+import { resolveLimits } from '../limits.ts';
+import type { IpLimits } from '../limits.ts';
 import type { PacketBatch } from '../link/link.ts';
 import type { Random } from '../random.ts';
 import type { AddressWords } from '../wire/address.ts';
@@ -30,15 +32,7 @@ import { IpState } from './state.ts';
 import type { IcmpListener } from './state.ts';
 import type { IpLayer, TcpPortTable, Transport } from './transport.ts';
 
-export interface IpLimits {
-  /** Most bytes of incomplete datagrams, in whole blocks; default 4 MiB, at most an eighth of the memory. */
-  reassemblyBytes?: number;
-  /** ICMP errors sent in a second, and at once; defaults 1000 and 50. */
-  icmpErrorsPerSecond?: number;
-  icmpErrorBurst?: number;
-  /** Most bytes on the way from the stack to itself; default 8 MiB. */
-  loopbackBytes?: number;
-}
+export type { IpLimits } from '../limits.ts';
 
 export interface IpOptions {
   tx: TransmitQueue;
@@ -66,17 +60,17 @@ export class Ip implements IpLayer {
   private readonly reassembly: Reassembly;
   private readonly loopback: LoopbackQueue;
 
-  /** Throws RangeError on a bad prefix length. */
+  /** Throws RangeError on a bad prefix length or limit. */
   constructor(options: IpOptions) {
-    const limits = options.limits ?? {};
+    const { ip: limits } = resolveLimits({ ip: options.limits });
     const state = new IpState(options.memory, options.random);
     const routes = new RouteTable(options.addresses, options.routes ?? null);
     const pathMtu = new PathMtuCache(options.random.int32());
-    const loopback = new LoopbackQueue(limits.loopbackBytes ?? 8 << 20);
+    const loopback = new LoopbackQueue(limits.loopbackBytes);
     const output = new IpOutput(state, options.tx, routes, pathMtu, loopback, options.mtu, options.features);
-    const bucket = new TokenBucket(limits.icmpErrorsPerSecond ?? 1000, limits.icmpErrorBurst ?? 50);
+    const bucket = new TokenBucket(limits.icmpErrorsPerSecond, limits.icmpErrorBurst);
     const sender = new IcmpOutput(state, output, routes, bucket);
-    const reassembly = new Reassembly(state, limits.reassemblyBytes ?? 4 << 20);
+    const reassembly = new Reassembly(state, limits);
     const parts: IcmpParts = { state, routes, pathMtu, output, sender };
     const icmp = new Icmp(parts);
     const icmpv6 = new Icmpv6(parts);

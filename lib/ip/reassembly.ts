@@ -6,8 +6,10 @@
  * - 30 s after its first fragment came, an incomplete IPv4 datagram is given up (Linux's ipfrag_time;
  *   RFC 791 suggests 15 s, RFC 1122 60 to 120 s), an IPv6 one after 60 s (RFC 8200); ICMP time exceeded
  *   is sent if the fragment with offset 0 is there.
- * - Bytes lie in blocks of the packet memory, at most `limitBytes` of them: the oldest datagram makes
- *   room, that of the same source if this source holds more than half. So one source cannot starve others.
+ * - Bytes lie in blocks of the packet memory, at most `reassemblyBytes` of them: the oldest datagram makes
+ *   room, that of the same source if this source holds more than half. So one source cannot starve others; nor
+ *   can it by their number, which has a bound for each source. Fragments are counted as well, since the smallest
+ *   cost more to remember than they bring: the datagram that has been cut up the most makes room.
  * - ECN of fragments is combined as RFC 3168 section 5.3 asks.
  *
  *     datagram payload    | block 0: bytes 0 … 8191 | block 1 | … | block 7 |     blocks as needed
@@ -18,6 +20,7 @@
 import { BLOCK_MASK, BLOCK_SHIFT, BLOCK_SIZE, copyBytes } from '../buffer/packet-memory.ts';
 import { IPV4_FRAGMENT, IPV4_DF, IPV4_TOTAL_LENGTH, finishIpv4Checksum, ipv4Flags } from '../wire/ipv4.ts';
 import { IPV6_FRAGMENT_HEADER_LENGTH, IPV6_PAYLOAD_LENGTH } from '../wire/ipv6.ts';
+import type { IpLimits } from '../limits.ts';
 import type { IpCounters } from './counters.ts';
 import type { IpPacket } from './packet.ts';
 import { hashAddress } from './path-mtu.ts';
@@ -32,8 +35,6 @@ const MAX_PAYLOAD = 65535;
 const BLOCKS = (MAX_PAYLOAD + BLOCK_SIZE) >> BLOCK_SHIFT;
 /** Fragments of one datagram: 64 KB in pieces of 48 bytes, the least that a network may carry. */
 const MAX_FRAGMENTS = 1400;
-/** Datagrams at once, those included that are only remembered to drop what comes late. */
-const MAX_DATAGRAMS = 1024;
 
 /** What became of a fragment. */
 export const FRAGMENT_DROPPED = 0;
@@ -90,16 +91,19 @@ export class Reassembly {
   usedBlocks = 0;
 
   private readonly state: IpState;
+  private readonly limits: Readonly<Required<IpLimits>>;
   private readonly limitBlocks: number;
+  /** Fragments of all datagrams here. */
+  private fragments = 0;
   private readonly secret: number;
   /** Oldest first. */
   private readonly datagrams: Datagram[] = [];
   private readonly spare: Datagram[] = [];
 
-  /** @param limitBytes  most bytes of fragments at once; never more than an eighth of the memory's blocks */
-  constructor(state: IpState, limitBytes: number) {
+  constructor(state: IpState, limits: Readonly<Required<IpLimits>>) {
     this.state = state;
-    this.limitBlocks = Math.max(BLOCKS, Math.min(limitBytes >> BLOCK_SHIFT, state.memory.blockCount >> 3));
+    this.limits = limits;
+    this.limitBlocks = Math.max(BLOCKS, Math.min(limits.reassemblyBytes >> BLOCK_SHIFT, state.memory.blockCount >> 3));
     this.secret = state.random.int32();
   }
 
@@ -153,12 +157,13 @@ export class Reassembly {
       this.kill(d);
       return FRAGMENT_DROPPED;
     }
-    if (ranges.length >= 2 * MAX_FRAGMENTS || !this.reserve(d, offset, end)) {
+    if (ranges.length >= 2 * MAX_FRAGMENTS || !this.admitFragment(d) || !this.reserve(d, offset, end)) {
       counters.ReasmEvicted++;
       this.drop(d);
       return FRAGMENT_DROPPED;
     }
     ranges.splice(i, 0, offset, end);
+    this.fragments++;
     if (!more) d.total = end;
     d.received += length;
     d.ecn |= 1 << (packet.tos & 3);
@@ -229,7 +234,7 @@ export class Reassembly {
   }
 
   private begin(packet: IpPacket, id: number): Datagram {
-    if (this.datagrams.length >= MAX_DATAGRAMS) this.evict(this.datagrams[0]!);
+    this.makeRoom(packet);
     const d = this.spare.pop() ?? new Datagram();
     d.version = packet.version;
     d.hash = this.hashOf(packet, id);
@@ -255,6 +260,39 @@ export class Reassembly {
     this.datagrams.push(d);
     if (d.deadlineUs < this.nextDeadlineUs) this.nextDeadlineUs = d.deadlineUs;
     return d;
+  }
+
+  /** There is to be one datagram more, of the source of `packet`. */
+  private makeRoom(packet: IpPacket): void {
+    const all = this.datagrams;
+    const { reassemblyPerSource, reassemblyDatagrams } = this.limits;
+    if (all.length >= reassemblyPerSource) {
+      let own = 0;
+      let oldestOwn = -1;
+      for (let i = all.length - 1; i >= 0; i--) {
+        const d = all[i]!;
+        if (d.s3 !== packet.src3 || d.s2 !== packet.src2 || d.s1 !== packet.src1 || d.s0 !== packet.src0) continue;
+        own++;
+        oldestOwn = i;
+      }
+      if (own >= reassemblyPerSource) {
+        this.countersOf(packet.version).ReasmSourceLimits++;
+        this.evict(all[oldestOwn]!);
+        return;
+      }
+    }
+    if (all.length >= reassemblyDatagrams) this.evict(all[0]!);
+  }
+
+  /** Whether `d` may have one fragment more: the datagram with the most of them makes room, unless that is `d`. */
+  private admitFragment(d: Datagram): boolean {
+    if (this.fragments < this.limits.reassemblyFragments) return true;
+    this.countersOf(d.version).ReasmFragmentLimits++;
+    let most = d;
+    for (const other of this.datagrams) if (other.ranges.length > most.ranges.length) most = other;
+    if (most === d) return false;
+    this.evict(most);
+    return true;
   }
 
   /** Sees to it that the blocks for bytes `offset` to `end` are there. */
@@ -390,6 +428,7 @@ export class Reassembly {
       this.usedBlocks--;
     }
     d.blockCount = 0;
+    this.fragments -= d.ranges.length >> 1;
     d.ranges.length = 0;
   }
 }

@@ -18,6 +18,8 @@ import { transportChecksumOk } from '../ip/checksum.ts';
 import type { IpFlow } from '../ip/flow.ts';
 import type { IcmpError, IpPacket } from '../ip/packet.ts';
 import type { IpLayer, Transport, Turn } from '../ip/transport.ts';
+import { resolveLimits } from '../limits.ts';
+import type { UdpLimits } from '../limits.ts';
 import { LINK_USO } from '../link/link.ts';
 import type { Random } from '../random.ts';
 import { AF_INET, AF_INET6 } from '../socket.ts';
@@ -67,10 +69,7 @@ export class UdpCounters {
   IcmpErrorsIgnored = 0;
 }
 
-export interface UdpLimits {
-  /** Most sockets. Default 16384. */
-  sockets?: number;
-}
+export type { UdpLimits } from '../limits.ts';
 
 /** Told as the first, and when the last, of many things begins, and ends, to keep the process alive. */
 export interface Liveness {
@@ -139,7 +138,7 @@ export class UdpHost implements Transport {
     this.ports = new UdpPorts(options.random);
     this.#secret = options.random.int32();
     this.#flush = options.flush ?? null;
-    this.#maxSockets = options.limits?.sockets ?? 16384;
+    this.#maxSockets = resolveLimits({ udp: options.limits }).udp.sockets;
     this.#reserve = options.ip.tx.capacity >> 3;
   }
 

@@ -500,6 +500,7 @@ function readTimers(tcb: Tcb): void {
   else if (!tcb.finSent) tcb.persistAt = due(tcb, PERSIST_LEFT, MAX_PERSIST_MS);
   const finWait2Ms = tcb.home.config.finWait2Ms;
   if (tcb.state === FIN_WAIT_2) tcb.giveUpAt = due(tcb, GIVE_UP_LEFT, finWait2Ms) || deadline(tcb, finWait2Ms);
+  else if (tcb.home.config.limits.orphanMs > 0) tcb.giveUpAt = deadline(tcb, tcb.home.config.limits.orphanMs);
 }
 
 /** What `writeTimeWait` wrote, as it is in `home`; or null when it did not write this. */

@@ -18,6 +18,7 @@ import { ECN_ECHO, ECN_ON, takeEcho, takeEcnSynAgain, takeMarks } from './ecn.ts
 import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
+import { armFirstData } from './patience.ts';
 import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, settle } from './receive.ts';
 import { afterSack, onDuplicateAck, onNewAck, updateScoreboard } from './recovery.ts';
 import { sampleRtt } from './rtt.ts';
@@ -234,7 +235,10 @@ function establish(tcb: Tcb, segment: Segment): void {
   tcb.softError = 0;
   armKeepalive(tcb);
   noteReceiverRtt(tcb, segment);
-  if (tcb.passive) home.established(tcb);
+  if (tcb.passive) {
+    home.established(tcb);
+    armFirstData(tcb);
+  }
   tcb.events |= POLLOUT;
   home.pend(tcb);
 }

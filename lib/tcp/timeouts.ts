@@ -7,6 +7,7 @@ import { ETIMEDOUT } from '../errno.ts';
 import { seqGt } from '../wire/seq.ts';
 import { sendOldAck, sendSyn } from './emit.ts';
 import { abortWith, dropSilently } from './ending.ts';
+import { giveUpTimeout, shutTooLong } from './patience.ts';
 import { sendProbe } from './output.ts';
 import { onRetransmissionTimeout } from './recovery.ts';
 import { ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './states.ts';
@@ -45,7 +46,7 @@ export function tcpTimers(tcb: Tcb): number {
   }
   if (due(tcb.giveUpAt, nowMs)) {
     tcb.giveUpAt = 0;
-    dropSilently(tcb);
+    giveUpTimeout(tcb);
   }
   return earliest(tcb);
 }
@@ -73,7 +74,7 @@ function retransmissionTimeout(tcb: Tcb): void {
   if (!seqGt(tcb.sndNxt, tcb.sndUna)) return;
   // R2 (MUST-20, SHLD-11): Linux's 15 retransmissions, about 15 minutes; or what the user has set (MUST-21).
   const timedOut = userTimeoutPassed(tcb);
-  if (tcb.retries >= home.config.retries || timedOut) {
+  if (tcb.retries >= home.config.retries || timedOut || shutTooLong(tcb)) {
     if (timedOut) home.counters.UserTimeouts++;
     abortWith(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT, true);
     return;
@@ -99,7 +100,7 @@ function persistTimeout(tcb: Tcb): void {
   const timedOut = userTimeoutPassed(tcb);
   // Answered probes keep the connection open for ever (MUST-37); a peer that is silent is a dead one. But for a
   // connection that nobody holds any more memory is not kept without end (RFC 6429), as Linux has it.
-  if (timedOut || tcb.persistShift >= home.config.retries && silentMs > 900_000
+  if (timedOut || shutTooLong(tcb) || tcb.persistShift >= home.config.retries && silentMs > 900_000
     || tcb.orphan && (silentMs > 120_000 || tcb.persistShift >= ORPHAN_PROBES)) {
     if (timedOut) home.counters.UserTimeouts++;
     abortWith(tcb, ETIMEDOUT, true);

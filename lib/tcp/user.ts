@@ -9,6 +9,7 @@ import { sendAck, sendSyn } from './emit.ts';
 import { abortWith, discardReceived, dropSilently, leaveEstablished } from './ending.ts';
 import { prepareOpen, takeSyn } from './handshake.ts';
 import { keptFromSender } from './memory-shares.ts';
+import { armOrphan } from './patience.ts';
 import type { Segment } from './segment.ts';
 import {
   CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
@@ -101,6 +102,7 @@ export function closeTcb(tcb: Tcb): void {
   discardReceived(tcb);
   shutdownSend(tcb);
   if (tcb.state === FIN_WAIT_2) armGiveUp(tcb, tcb.home.config.finWait2Ms);
+  else armOrphan(tcb);
 }
 
 /** ABORT (3.10.5): RST, unless both FINs are out already, and everything is forgotten. */
