@@ -1,23 +1,53 @@
 /**
  * The listening side of a home (RFC 9293 3.10.7.2, LISTEN): finds the listener that a segment for no
  * connection is for, and answers SYNs.
+ *
+ *     SYN ──▶ half open ──ACK──▶ queue ──▶ accept()          bounds: `maxSynBacklog` over all, and the backlog;
+ *      └─ no room: cookie ──ACK──────▶┘                      the backlog
+ *
+ * A SYN costs its sender nothing, so what it makes us keep is bounded (RFC 4987): a listener has as many half-open
+ * connections as its backlog says, all of them together `maxSynBacklog`, of which a quarter is for those that have
+ * completed the handshake while the queue was full. When there is no room, SYNs are answered by cookies, which keep
+ * nothing (lib/tcp/syn-cookies.ts). That is also what keeps a host with many half-open connections from starving
+ * others: whoever comes next is answered all the same. Counting them by source would cost memory for each source, and
+ * say nothing where sources are forged. Without cookies the oldest half-open connection makes room, as in BSD:
+ * who answers within the time that a flood takes to go round the queue is served, where Linux would serve nobody new
+ * for a minute.
+ *
+ * A full queue of accept() is as in Linux: SYNs are dropped, and so is the ACK that would complete a handshake; the
+ * SYN-ACK is sent again, and the ACK of that has another chance. Other than in Linux, it is sent when accept() makes
+ * room already, and not only when its time is up; and a cookie that comes back then becomes a half-open connection:
+ * nothing would be sent again for it otherwise, and a client that waits for us to speak would wait in vain.
  */
 
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
 import type { IpPacket } from '../ip/packet.ts';
+import type { Random } from '../random.ts';
 import { createCongestionControl } from '../tcp/congestion/congestion-control.ts';
+import { sendSyn } from '../tcp/emit.ts';
+import { dropSilently } from '../tcp/ending.ts';
+import { prepareCookie } from '../tcp/handshake.ts';
 import type { TcpHome } from '../tcp/home.ts';
+import { tcpInput } from '../tcp/input.ts';
 import type { Segment } from '../tcp/segment.ts';
+import { CLOSED, SYN_RECEIVED } from '../tcp/states.ts';
+import { SynCookies } from '../tcp/syn-cookies.ts';
 import { Tcb } from '../tcp/tcb.ts';
-import { abortTcb, openPassive } from '../tcp/user.ts';
+import { armRetransmit } from '../tcp/timers.ts';
+import { abortTcb, openFromCookie, openPassive } from '../tcp/user.ts';
 import { MAPPED } from '../wire/address.ts';
 import { ACK, FIN, IPPROTO_TCP, RST, SYN } from '../wire/tcp.ts';
 import type { TcpListener } from './tcp-listener.ts';
+
+/** Retransmissions of SYN-ACKs while more than half of what may be half open is: 7 seconds, as Linux has it. */
+const CROWDED_RETRIES = 2;
 
 /** What listening asks of the home that it is a part of. */
 export interface ListeningHome extends TcpHome {
   /** Connections and half-open ones. */
   readonly connections: number;
+  /** The SYN being handled takes over a flow in TIME-WAIT: its ISN is not free, so it cannot be a cookie. */
+  readonly reusing: boolean;
   /** Takes the TCB, whose addresses and ports are set, into the connection table. False: its flow cannot be had. */
   insert(tcb: Tcb): boolean;
 }
@@ -27,9 +57,15 @@ export class Listening {
   /** Local address and port of listeners; wild parts zero. Entry value: index into #listeners. */
   readonly #table: FlowTable;
   readonly #listeners: TcpListener[][] = [];
+  readonly #cookies: SynCookies;
+  /** Composes the SYN-ACKs that have cookies; null before the first. */
+  #composer: Tcb | null = null;
+  /** Half-open connections of all listeners. */
+  #halfOpen = 0;
 
-  constructor(home: ListeningHome, seed: number) {
+  constructor(home: ListeningHome, random: Random, seed: number) {
     this.#home = home;
+    this.#cookies = new SynCookies(random);
     this.#table = new FlowTable(seed);
   }
 
@@ -46,6 +82,7 @@ export class Listening {
     }
     if ((segment.flags & RST) !== 0) return;
     if ((segment.flags & ACK) !== 0) {
+      if ((segment.flags & SYN) === 0 && this.#cookies.mayBeOut(home.nowMs) && this.#inputCookie(listener, segment)) return;
       home.reset(segment);
       return;
     }
@@ -54,29 +91,117 @@ export class Listening {
       counters.InErrs++;
       return;
     }
-    if (!listener.admits()) {
+    if (listener.full) {
       counters.ListenOverflows++;
       counters.ListenDrops++;
       return;
     }
-    if (home.connections >= home.config.maxConnections) {
-      counters.ListenDrops++;
-      return;
+    const { synCookies } = home.config;
+    if (!home.reusing && (synCookies === 'always' || !this.#roomFor(listener))) {
+      if (synCookies !== 'off') {
+        this.#answerByCookie(listener, segment);
+        return;
+      }
+      this.#evict(listener);
     }
     const tcb = this.#newTcb(listener, segment);
-    if (home.ip.route(tcb.flow) < 0 || !home.insert(tcb)) {
-      counters.ListenDrops++;
-      return;
-    }
-    listener.halfOpen.add(tcb);
-    tcb.listener = listener;
+    if (tcb === null) return;
+    this.#add(listener, tcb);
     openPassive(tcb, segment);
   }
 
-  /** A TCB for the flow of `segment`, with the listener's settings. */
-  #newTcb(listener: TcpListener, segment: Segment): Tcb {
+  /** Whether one more SYN may be kept. */
+  #roomFor(listener: TcpListener): boolean {
+    const most = this.#home.config.maxSynBacklog;
+    return listener.halfOpen.size < listener.backlog && this.#halfOpen < most - (most >> 2);
+  }
+
+  /** Lets the oldest half-open connection go of which nothing was heard but the SYN: the listener's own, or another's. */
+  #evict(listener: TcpListener): void {
+    let oldest = oldestUnproven(listener);
+    if (oldest === null) {
+      this.forEach((other) => {
+        oldest ??= oldestUnproven(other);
+      });
+    }
+    if (oldest === null) return;
+    this.#home.counters.SynEvictions++;
+    dropSilently(oldest);
+  }
+
+  #add(listener: TcpListener, tcb: Tcb): void {
+    listener.halfOpen.add(tcb);
+    this.#halfOpen++;
+    tcb.listener = listener;
+  }
+
+  /** Answers a SYN and keeps nothing of it. */
+  #answerByCookie(listener: TcpListener, segment: Segment): void {
+    const home = this.#home;
+    const { counters } = home;
+    if (this.#composer === null) this.#composer = new Tcb(home, createCongestionControl(listener.congestion)!);
+    const tcb = this.#composer;
+    tcb.rcvbufLimit = home.config.rcvbufInitial;
+    tcb.userMss = 0;
+    tcb.flow.tos = 0;
+    tcb.flow.ttl = 64;
+    this.#address(tcb, listener, segment);
+    tcb.flow.generation = -1;
+    if (home.ip.route(tcb.flow) < 0) {
+      counters.ListenDrops++;
+      return;
+    }
+    tcb.state = SYN_RECEIVED;
+    prepareCookie(tcb, segment, this.#cookies);
+    if (sendSyn(tcb)) counters.SyncookiesSent++;
+    else counters.ListenDrops++;
+    tcb.state = CLOSED;
+  }
+
+  /** An ACK for a listener while cookies are out. Returns whether it is done with; if not, it acknowledges nothing of ours. */
+  #inputCookie(listener: TcpListener, segment: Segment): boolean {
+    const home = this.#home;
+    const { counters } = home;
+    const mss = this.#cookies.check(segment, home.nowMs);
+    if (mss < 0) {
+      counters.SyncookiesFailed++;
+      return false;
+    }
+    counters.SyncookiesRecv++;
+    const { full } = listener;
+    if (full) counters.ListenOverflows++;
+    if (full && this.#halfOpen >= home.config.maxSynBacklog) {
+      counters.ListenDrops++;
+      return true;
+    }
+    const tcb = this.#newTcb(listener, segment);
+    if (tcb === null) return true;
+    openFromCookie(tcb, segment, mss);
+    this.#add(listener, tcb);
+    if (full) {
+      listener.proven.add(tcb);
+      armRetransmit(tcb);
+    } else {
+      tcpInput(tcb, segment);
+    }
+    return true;
+  }
+
+  /** A TCB for the flow of `segment`, in the connection table; null when there is no room for it. */
+  #newTcb(listener: TcpListener, segment: Segment): Tcb | null {
+    const home = this.#home;
+    if (home.connections < home.config.maxConnections) {
+      const tcb = new Tcb(home, createCongestionControl(listener.congestion)!);
+      this.#address(tcb, listener, segment);
+      if (home.ip.route(tcb.flow) >= 0 && home.insert(tcb)) return tcb;
+    }
+    home.counters.ListenDrops++;
+    return null;
+  }
+
+  /** The flow of `segment`, and the listener's settings. */
+  #address(tcb: Tcb, listener: TcpListener, segment: Segment): void {
     const packet = segment.packet;
-    const tcb = new Tcb(this.#home, createCongestionControl(listener.congestion)!);
     const flow = tcb.flow;
     flow.protocol = IPPROTO_TCP;
     flow.version = packet.version;
@@ -91,7 +216,6 @@ export class Listening {
     tcb.localPort = segment.dstPort;
     tcb.remotePort = segment.srcPort;
     listener.prepare(tcb);
-    return tcb;
   }
 
   /** The listener that a segment for no connection is for, or null. */
@@ -114,6 +238,37 @@ export class Listening {
     return group[hash % group.length]!;
   }
 
+  /** Whether a half-open connection may become established: it finds room in the queue. Its handshake goes on if not. */
+  mayEstablish(tcb: Tcb): boolean {
+    const listener = tcb.listener as TcpListener | null;
+    if (listener === null || !listener.full) return true;
+    const { counters } = this.#home;
+    counters.ListenOverflows++;
+    counters.ListenDrops++;
+    listener.proven.add(tcb);
+    return false;
+  }
+
+  /** A connection was accepted: whoever found the queue full may try again. */
+  accepted(listener: TcpListener): void {
+    if (listener.proven.size === 0 || listener.full) return;
+    for (const tcb of listener.proven) {
+      listener.proven.delete(tcb);
+      this.#home.counters.RetransSegs++;
+      sendSyn(tcb);
+      return;
+    }
+  }
+
+  /** How often the SYN-ACK of a half-open connection is sent again. */
+  synAckRetries(tcb: Tcb): number {
+    const { synAckRetries, maxSynBacklog } = this.#home.config;
+    const listener = tcb.listener as TcpListener | null;
+    if (listener !== null && listener.proven.has(tcb)) return synAckRetries;
+    const crowded = this.#halfOpen * 2 > maxSynBacklog || listener !== null && listener.halfOpen.size * 2 > Math.max(listener.backlog, 8);
+    return crowded ? Math.min(synAckRetries, CROWDED_RETRIES) : synAckRetries;
+  }
+
   /** A half-open connection is established: it waits to be accepted. Returns its listener, or null if it has none. */
   established(tcb: Tcb): TcpListener | null {
     const listener = tcb.listener as TcpListener | null;
@@ -125,8 +280,10 @@ export class Listening {
 
   /** A connection is over, or established: no more half open. */
   forget(tcb: Tcb): void {
-    if (tcb.listener === null) return;
-    tcb.listener.halfOpen.delete(tcb);
+    const listener = tcb.listener as TcpListener | null;
+    if (listener === null) return;
+    if (listener.halfOpen.delete(tcb)) this.#halfOpen--;
+    listener.proven.delete(tcb);
     tcb.listener = null;
   }
 
@@ -162,4 +319,10 @@ export class Listening {
     for (const tcb of [...listener.halfOpen, ...listener.queue]) abortTcb(tcb);
     listener.queue.length = 0;
   }
+}
+
+/** The oldest half-open connection of which nothing was heard but the SYN, or null. */
+function oldestUnproven(listener: TcpListener): Tcb | null {
+  for (const tcb of listener.halfOpen) if (!listener.proven.has(tcb)) return tcb;
+  return null;
 }

@@ -125,7 +125,7 @@ export class TcpHost implements TcpHome, Transport {
     this.ports = options.ports;
     this.#secrets = new FlowSecrets(options.random);
     this.#table = new ConnectionTable(options.random.int32(), options.ports);
-    this.#listening = new Listening(this, options.random.int32());
+    this.#listening = new Listening(this, options.random, options.random.int32());
     this.#turnEnd = new TurnEnd(options.ip, options.memory, options.flush);
     this.#timers = options.timers;
     this.#stateless = new StatelessSender(options.ip);
@@ -255,6 +255,19 @@ export class TcpHost implements TcpHome, Transport {
     if (listener !== null) this.#turnEnd.noteReady(listener);
   }
 
+  /** A connection has been taken out of the listener's queue. */
+  accepted(listener: TcpListener): void {
+    this.#listening.accepted(listener);
+  }
+
+  mayEstablish(tcb: Tcb): boolean {
+    return this.#listening.mayEstablish(tcb);
+  }
+
+  synAckRetries(tcb: Tcb): number {
+    return this.#listening.synAckRetries(tcb);
+  }
+
   closed(tcb: Tcb): void {
     this.#listening.forget(tcb);
     this.#turnEnd.forget(tcb);
@@ -288,6 +301,10 @@ export class TcpHost implements TcpHome, Transport {
       tos: tcb.flow.tos, ttl: tcb.flow.ttl, leftMs: config.timeWaitMs,
     });
     this.#wakeAt((this.nowMs + config.timeWaitMs) | 0);
+  }
+
+  get reusing(): boolean {
+    return this.#reused;
   }
 
   initialSequence(tcb: Tcb): Seq {

@@ -2,8 +2,6 @@
 
 import type { Tcb } from '../tcp/tcb.ts';
 
-/** Half-open connections that are admitted at least, however small the backlog. */
-const LEAST_HALF_OPEN = 128;
 /** Linux's net.core.somaxconn. */
 export const MAX_BACKLOG = 4096;
 
@@ -19,6 +17,8 @@ export class TcpListener {
   /** Name of the congestion control of new connections. */
   congestion: string;
   readonly halfOpen = new Set<Tcb>();
+  /** Of `halfOpen`: those whose last ACK has come, and found the queue full. */
+  readonly proven = new Set<Tcb>();
   readonly queue: Tcb[] = [];
   closed = false;
   noted = false;
@@ -43,13 +43,13 @@ export class TcpListener {
     this.ready = ready;
   }
 
-  /** listen(2): how many connections may wait to be accepted, 1 to `MAX_BACKLOG`. */
+  /** listen(2): how many connections may wait to be accepted, and be half open, 1 to `MAX_BACKLOG`. */
   setBacklog(backlog: number): void {
     this.backlog = Math.min(Math.max(backlog, 1), MAX_BACKLOG);
   }
 
-  /** Whether one more SYN may be answered. */
-  admits(): boolean {
-    return this.queue.length <= this.backlog && this.halfOpen.size < Math.max(this.backlog, LEAST_HALF_OPEN);
+  /** Whether no more connections may wait to be accepted (one more than the backlog says, as in Linux). */
+  get full(): boolean {
+    return this.queue.length > this.backlog;
   }
 }

@@ -169,6 +169,11 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     if (listener === null) return -EINVAL;
     const tcb = listener.queue.shift();
     if (tcb === undefined) return -EAGAIN;
+    if (listener.proven.size > 0) {
+      this.#host.turn.enter();
+      this.#host.accepted(listener);
+      this.#host.turn.leave();
+    }
     const socket = new TcpSocket(this.#host, this.#domain);
     // What the listener was set to holds for the connection, also when more is set later.
     if (this.#options !== null) socket.#options = Object.assign(new SocketOptions(), this.#options);

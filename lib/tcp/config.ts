@@ -3,6 +3,8 @@
 import { resolveLimits } from '../limits.ts';
 import type { TcpLimits } from '../limits.ts';
 
+export type SynCookieMode = 'auto' | 'always' | 'off';
+
 export interface TcpOptions {
   /** Congestion control of new connections: 'cubic' (RFC 9438, default) or 'newreno' (RFC 5681, 6582). */
   congestion?: string;
@@ -39,6 +41,13 @@ export interface TcpOptions {
   /** Most connections, and most in TIME-WAIT, at one time. Default 262144, 65536. */
   maxConnections?: number;
   maxTimeWait?: number;
+  /**
+   * What happens to SYNs when half-open connections are as many as they may be (RFC 4987): 'auto' answers with cookies
+   * (default, as Linux's tcp_syncookies = 1), 'off' lets the oldest half-open connection go. 'always' answers all SYNs so.
+   */
+  synCookies?: SynCookieMode;
+  /** Most half-open connections of all listeners together; a listener has no more than its backlog. Default 1024. */
+  maxSynBacklog?: number;
   /** How far beyond RCV.NXT data out of order is kept, bytes. Default: as far as the receive window. */
   maxOutOfOrder?: number;
   /** Challenge ACKs per second, for each connection (RFC 5961 section 7). Default 2. */
@@ -75,6 +84,8 @@ export interface TcpConfig {
   finWait2Ms: number;
   maxConnections: number;
   maxTimeWait: number;
+  synCookies: SynCookieMode;
+  maxSynBacklog: number;
   maxOutOfOrder: number;
   challengeAcksPerSecond: number;
   ecn: EcnMode;
@@ -132,6 +143,8 @@ export function tcpConfig(options: TcpOptions = {}, given: TcpLimits = {}): TcpC
     finWait2Ms: within('finWait2Ms', options.finWait2Ms ?? 60_000, 0, 600_000),
     maxConnections: limits.connections,
     maxTimeWait: limits.timeWait,
+    synCookies: oneOf<SynCookieMode>('synCookies', options.synCookies ?? 'auto', 'auto', 'always', 'off'),
+    maxSynBacklog: within('maxSynBacklog', options.maxSynBacklog ?? 1024, 4, 1 << 20),
     maxOutOfOrder: within('maxOutOfOrder', options.maxOutOfOrder ?? MAX_BUFFER, 0, MAX_BUFFER),
     challengeAcksPerSecond: within('challengeAcksPerSecond', options.challengeAcksPerSecond ?? 2, 0, 1_000_000),
     ecn: oneOf<EcnMode>('ecn', options.ecn ?? 'passive', 'off', 'passive', 'on'),

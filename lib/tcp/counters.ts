@@ -54,8 +54,15 @@ export class TcpCounters {
   TimeWaits = 0;
   TimeWaitOverflows = 0;
   TimeWaitReuses = 0;
+  /** SYNs, and ACKs that would complete a handshake, that were dropped; of these, because accept() was called too seldom. */
   ListenDrops = 0;
   ListenOverflows = 0;
+  /** Half-open connections that made room for others (`synCookies: 'off'`). */
+  SynEvictions = 0;
+  /** SYNs answered by a cookie; cookies that came back; ACKs for a listener that were none while some were out. */
+  SyncookiesSent = 0;
+  SyncookiesRecv = 0;
+  SyncookiesFailed = 0;
   NoPort = 0;
   OrphanResets = 0;
   /** Ended for want of patience (limits.tcp): window shut too long, stalled while memory is short, orphans, silent openers. */

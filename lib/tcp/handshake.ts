@@ -7,9 +7,11 @@ import { seqAdd } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { DEFAULT_MSS_V4, DEFAULT_MSS_V6, MAX_WINDOW_SCALE } from '../wire/tcp.ts';
 import { initialWindow } from './congestion/cwnd.ts';
-import { takeEcnSyn } from './ecn.ts';
+import { ECN_OFF, ECN_ON, takeEcnSyn } from './ecn.ts';
 import { updateSndMss } from './emit.ts';
 import type { Segment } from './segment.ts';
+import { ecnOfTimestamp, optionsToTimestamp, sackOfTimestamp, scaleOfTimestamp } from './syn-cookies.ts';
+import type { SynCookies } from './syn-cookies.ts';
 import type { Tcb } from './tcb.ts';
 
 /** Scale that lets the largest receive buffer be told; -1 when scaling is off. */
@@ -58,30 +60,75 @@ export function prepareOpen(tcb: Tcb): void {
 
 /** What the peer's SYN says: sequence number and options. Ours that it does not agree to are switched off. */
 export function takeSyn(tcb: Tcb, segment: Segment): void {
+  takeEcnSyn(tcb, segment);
+  agree(tcb, segment, segment.seq, segment.mss, segment.windowScale, segment.sackPermitted);
+}
+
+/** `segment` is the peer's SYN, whose number and options these are, or completes a handshake that was made by a cookie. */
+function agree(tcb: Tcb, segment: Segment, irs: Seq, mss: number, windowScale: number, sackPermitted: boolean): void {
   const config = tcb.home.config;
-  tcb.irs = segment.seq;
-  tcb.rcvNxt = seqAdd(segment.seq, 1);
+  tcb.irs = irs;
+  tcb.rcvNxt = seqAdd(irs, 1);
   tcb.rcvRead = tcb.rcvNxt;
   tcb.rcvAdv = seqAdd(tcb.rcvNxt, Math.min(tcb.rcvbufLimit, 0xffff));
   tcb.tuneSeq = tcb.rcvNxt;
   tcb.tuneUs = tcb.home.nowUs;
   tcb.lastAckSent = tcb.rcvNxt;
   tcb.lastRecvMs = tcb.home.nowMs;
-  tcb.peerMss = segment.mss !== 0 ? Math.max(segment.mss, 64) : tcb.flow.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6;
-  takeEcnSyn(tcb, segment);
-  tcb.sack = config.sack && segment.sackPermitted;
+  tcb.peerMss = mss !== 0 ? Math.max(mss, 64) : tcb.flow.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6;
+  tcb.sack = config.sack && sackPermitted;
   tcb.timestamps = config.timestamps && segment.hasTimestamps;
   if (tcb.timestamps) {
     tcb.tsRecent = segment.tsVal;
     tcb.tsRecentMs = tcb.home.nowMs;
   }
-  if (config.windowScaling && segment.windowScale >= 0) {
-    tcb.sndWscale = segment.windowScale;
+  if (config.windowScaling && windowScale >= 0) {
+    tcb.sndWscale = windowScale;
   } else {
     tcb.sndWscale = 0;
     tcb.rcvWscale = -1;
   }
   updateSndMss(tcb);
+}
+
+/**
+ * A SYN is answered by a cookie (syn-cookies.ts): `tcb`, which is nobody's, becomes what the connection would be, for
+ * `sendSyn`. Without timestamps nothing but the MSS can be kept, so nothing else is offered.
+ */
+export function prepareCookie(tcb: Tcb, segment: Segment, cookies: SynCookies): void {
+  const { home } = tcb;
+  tcb.passive = true;
+  tcb.retries = 0;
+  tcb.advMss = announcedMss(tcb);
+  tcb.rcvWscale = wantedScale(tcb);
+  takeSyn(tcb, segment);
+  // Counted when the cookie comes back.
+  if (tcb.ecn === ECN_ON) home.counters.EcnHandshakes--;
+  tcb.iss = cookies.make(segment, tcb.peerMss, home.nowMs);
+  if (tcb.timestamps) {
+    const tsVal = optionsToTimestamp((home.nowMs + home.timestampOffset(tcb)) | 0, tcb.rcvWscale < 0 ? -1 : tcb.sndWscale, tcb.sack,
+      tcb.ecn === ECN_ON);
+    tcb.tsOffset = (tsVal - home.nowMs) | 0;
+  } else {
+    tcb.sack = false;
+    tcb.rcvWscale = -1;
+    tcb.ecn = ECN_OFF;
+  }
+}
+
+/** The cookie has come back in `segment`: the state of a connection whose SYN, with this MSS, was answered. */
+export function prepareFromCookie(tcb: Tcb, segment: Segment, mss: number): void {
+  const { home } = tcb;
+  const kept = home.config.timestamps && segment.hasTimestamps;
+  tcb.advMss = announcedMss(tcb);
+  tcb.rcvWscale = wantedScale(tcb);
+  tcb.tsOffset = home.timestampOffset(tcb);
+  startSequence(tcb, seqAdd(segment.ack, -1));
+  tcb.unackedSinceMs = home.nowMs;
+  agree(tcb, segment, seqAdd(segment.seq, -1), mss, kept ? scaleOfTimestamp(segment.tsEcr) : -1, kept && sackOfTimestamp(segment.tsEcr));
+  tcb.ecn = kept && ecnOfTimestamp(segment.tsEcr) ? ECN_ON : ECN_OFF;
+  tcb.ecnRecover = tcb.iss;
+  if (tcb.ecn === ECN_ON) home.counters.EcnHandshakes++;
 }
 
 /** Retransmission timeout after a SYN that had to be repeated, ms. */

@@ -37,6 +37,10 @@ export interface TcpHome {
   arm(tcb: Tcb, atMs: number): void;
   /** Answers a segment that belongs to nothing, or acknowledges what was never sent, with RST (3.10.7.1). */
   reset(segment: Segment): void;
+  /** Whether a passively opened connection may become established now: if not, its handshake goes on. */
+  mayEstablish(tcb: Tcb): boolean;
+  /** How often the SYN-ACK of a passively opened connection is sent again before it is given up. */
+  synAckRetries(tcb: Tcb): number;
   /** A passively opened connection is established: it may be accepted. */
   established(tcb: Tcb): void;
   /** The connection is over; nothing may refer to the TCB's flow any more. */

@@ -405,6 +405,7 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
       home.reset(segment);
       return false;
     }
+    if (tcb.passive && !home.mayEstablish(tcb)) return false;
     if (tcb.timing) {
       tcb.timing = false;
       sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);

@@ -95,9 +95,10 @@ function block(low: number, high: number): void {
 
 const words = new Int32Array(10);
 
-/** Local address, remote address (4 words each), ports as `local << 16 | remote`. */
-function flowHash(
+/** Of local address, remote address (4 words each), ports as `local << 16 | remote`, and one word more. `sipHigh` has the rest. */
+export function flowHash(
   key: SipKey, l0: number, l1: number, l2: number, l3: number, r0: number, r1: number, r2: number, r3: number, ports: number,
+  more: number,
 ): number {
   words[0] = l0;
   words[1] = l1;
@@ -108,7 +109,7 @@ function flowHash(
   words[6] = r2;
   words[7] = r3;
   words[8] = ports;
-  words[9] = 0;
+  words[9] = more;
   return sipHash(key, words, 10);
 }
 
@@ -128,16 +129,16 @@ export class FlowSecrets {
   isn(
     l0: number, l1: number, l2: number, l3: number, r0: number, r1: number, r2: number, r3: number, ports: number, clock4us: number,
   ): Seq {
-    return ((flowHash(this.#isn, l0, l1, l2, l3, r0, r1, r2, r3, ports) + clock4us) | 0) as Seq;
+    return ((flowHash(this.#isn, l0, l1, l2, l3, r0, r1, r2, r3, ports, 0) + clock4us) | 0) as Seq;
   }
 
   /** Does not depend on the ports, so that the timestamps of a pair of hosts never run backwards. */
   timestampOffset(l0: number, l1: number, l2: number, l3: number, r0: number, r1: number, r2: number, r3: number): number {
-    return flowHash(this.#timestamp, l0, l1, l2, l3, r0, r1, r2, r3, 0);
+    return flowHash(this.#timestamp, l0, l1, l2, l3, r0, r1, r2, r3, 0, 0);
   }
 
   /** Where the search for an ephemeral port to this destination begins. */
   portOffset(r0: number, r1: number, r2: number, r3: number, remotePort: number): number {
-    return flowHash(this.#port, 0, 0, 0, 0, r0, r1, r2, r3, remotePort) >>> 0;
+    return flowHash(this.#port, 0, 0, 0, 0, r0, r1, r2, r3, remotePort, 0) >>> 0;
   }
 }

@@ -54,7 +54,7 @@ export function tcpTimers(tcb: Tcb): number {
 function retransmissionTimeout(tcb: Tcb): void {
   const home = tcb.home;
   if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) {
-    const limit = tcb.passive ? home.config.synAckRetries : tcb.synRetries;
+    const limit = tcb.passive ? home.synAckRetries(tcb) : tcb.synRetries;
     if (tcb.retries >= limit || userTimeoutPassed(tcb)) {
       home.counters.AttemptFails++;
       if (tcb.passive) dropSilently(tcb);

@@ -7,7 +7,7 @@ import { seqAdd } from '../wire/seq.ts';
 import { askForEcn } from './ecn.ts';
 import { sendAck, sendSyn } from './emit.ts';
 import { abortWith, discardReceived, dropSilently, leaveEstablished } from './ending.ts';
-import { prepareOpen, takeSyn } from './handshake.ts';
+import { prepareFromCookie, prepareOpen, takeSyn } from './handshake.ts';
 import { keptFromSender } from './memory-shares.ts';
 import { armOrphan } from './patience.ts';
 import type { Segment } from './segment.ts';
@@ -43,6 +43,16 @@ export function openPassive(tcb: Tcb, segment: Segment): void {
   tcb.home.counters.PassiveOpens++;
   sendSyn(tcb);
   armRetransmit(tcb);
+}
+
+/** The ACK of a cookie arrived for a listener: the connection is as it would be if its SYN had been kept. */
+export function openFromCookie(tcb: Tcb, segment: Segment, mss: number): void {
+  tcb.passive = true;
+  prepareFromCookie(tcb, segment, mss);
+  tcb.sndWl1 = tcb.irs;
+  tcb.sndWl2 = tcb.iss;
+  tcb.state = SYN_RECEIVED;
+  tcb.home.counters.PassiveOpens++;
 }
 
 /**

@@ -39,16 +39,17 @@ t.test('100,000 SYNs from everywhere', { timeout: 60_000 }, async (t) => {
     }
     if (i % 20_000 === 0) target.talk();
   }
-  t.ok(most <= 128, `${most} half open at most`);
+  t.ok(most <= 64, `${most} half open at most, as the backlog says`);
   const answered = target.wire.passed[0]! - out;
-  t.ok(answered < 5000, `${answered} packets sent in ten seconds`);
+  t.ok(answered < 101_000, `${answered} packets sent for 100,000: nothing is amplified`);
   const grown = (heapUsed() - before) / 1048576;
   t.ok(grown < 8, `the heap has grown by ${grown.toFixed(1)} MiB`);
-  t.ok(target.stack.tcp.counters.ListenOverflows > 99_000);
-  // The flood is over: within what half-open connections last, others get in (connect() waits for it).
+  t.ok(target.stack.tcp.counters.SyncookiesSent > 99_000);
+  // Half-open connections of nobody fill the queue still; who comes now gets in at once.
   const start = target.clock.nowUs();
   for (const end of target.connect(VICTIM4, 80, 4)) end.abort();
-  t.comment(`a connection gets in ${((target.clock.nowUs() - start) / 1e6).toFixed(1)} s after the flood`);
+  const took = (target.clock.nowUs() - start) / 1e6;
+  t.ok(took < 0.1, `a connection gets in within ${took} s`);
   target.talk();
   target.finish(600e6);
   t.equal(target.stack.tcp.connections, 0);
