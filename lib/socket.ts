@@ -7,6 +7,8 @@
  * return `-EAGAIN`; `onready` tells when to try again.
  */
 
+import type { Clock } from './clock.ts';
+
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
@@ -207,6 +209,8 @@ export interface BsdSocket {
 export interface SocketProvider {
   /** -EAFNOSUPPORT, -EPROTONOSUPPORT or -ENOBUFS when it cannot. Only SOCK_STREAM. */
   socket(domain: number, type: number, protocol: number): BsdSocket | number;
+  /** Whose time the sockets' is, where it is not the machine's: timeouts of streams then follow it. */
+  readonly clock?: Clock;
 }
 
 // ---- datagrams

@@ -18,6 +18,8 @@ import {
 import type { NetError } from './errors.ts';
 import { defer, enter, leave } from './readiness.ts';
 import type { Socket, SocketOptions } from './socket.ts';
+import { startTimer } from './stream-timer.ts';
+import type { StreamTimer } from './stream-timer.ts';
 
 /** Resolves a name, with the signature of `dns.lookup`. */
 export type LookupFunction = (
@@ -89,7 +91,7 @@ export class ConnectAttempt {
   readonly timeoutMs: number;
   readonly errors: NetError[] = [];
   next = 0;
-  timer: NodeJS.Timeout | null = null;
+  timer: StreamTimer | null = null;
 
   constructor(
     port: number, localAddress: string | undefined, localPort: number | undefined, addresses: LookupAddress[] | null,
@@ -103,7 +105,7 @@ export class ConnectAttempt {
   }
 
   stop(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer?.close();
     this.timer = null;
   }
 
@@ -261,7 +263,7 @@ function attemptNext(socket: Socket, attempt: ConnectAttempt): void {
     const error = begin(socket, attempt, target.address, target.family);
     if (error === null) {
       if (!socket.connecting) return;
-      attempt.timer = setTimeout(attemptTimedOut, attempt.timeoutMs, socket, attempt);
+      attempt.timer = startTimer(socket._clock, attempt.timeoutMs, (late: ConnectAttempt) => attemptTimedOut(socket, late), attempt);
       return;
     }
     attempt.errors.push(error);

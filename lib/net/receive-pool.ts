@@ -29,13 +29,15 @@ export function receiveChunk(socket: BsdSocket, available: number): Buffer | num
     const n = socket.recv(chunk, 0, available);
     return n === available ? chunk : n > 0 ? chunk.subarray(0, n) : n;
   }
-  if (slab.length - at < EXACT_BELOW) {
+  // What a chunk holds must not depend on what other sockets have received: simulations are to be the same each time.
+  const length = Math.min(available, CHUNK_MAX);
+  if (slab.length - at < length) {
     slab = Buffer.allocUnsafeSlow(SLAB_SIZE);
     // Transferring one chunk to a worker would take the others along.
     markAsUntransferable(slab.buffer as ArrayBuffer);
     at = 0;
   }
-  const n = socket.recv(slab, at, Math.min(available, CHUNK_MAX, slab.length - at));
+  const n = socket.recv(slab, at, length);
   if (n <= 0) return n;
   const chunk = slab.subarray(at, at + n);
   at += (n + 7) & ~7;

@@ -4,11 +4,14 @@
  */
 
 import { Duplex } from 'node:stream';
+import type { Clock } from '../clock.ts';
 import {
   IPPROTO_TCP, SOL_SOCKET, SO_KEEPALIVE, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY,
 } from '../socket.ts';
 import type { BsdSocket, SocketAddress, TcpInfo } from '../socket.ts';
 import { validateFunction, validateTimeout } from './errors.ts';
+import { startTimer } from './stream-timer.ts';
+import type { StreamTimer } from './stream-timer.ts';
 
 /** Bits of `_flags`. */
 export const UNREF = 1;
@@ -32,9 +35,14 @@ export class SocketBase extends Duplex {
   timeout: number | undefined = undefined;
   protected _flags = 0;
   private _keepAliveDelay = 0;
-  private _timer: NodeJS.Timeout | null = null;
+  private _timer: StreamTimer | null = null;
   protected _sockname: SocketAddress | null = null;
   protected _peername: SocketAddress | null = null;
+
+  /** @internal The clock of the stack, if it tells. */
+  get _clock(): Clock | undefined {
+    return undefined;
+  }
 
   // ---- timeout
 
@@ -49,8 +57,7 @@ export class SocketBase extends Duplex {
       if (callback !== undefined) this.removeListener('timeout', callback);
       return this;
     }
-    this._timer = setTimeout(onTimer, delay, this);
-    this._timer.unref();
+    this._timer = startTimer<SocketBase>(this._clock, delay, onTimer, this);
     if (callback !== undefined) this.once('timeout', callback);
     return this;
   }
@@ -61,7 +68,7 @@ export class SocketBase extends Duplex {
   }
 
   protected _stopTimer(): void {
-    if (this._timer !== null) clearTimeout(this._timer);
+    this._timer?.close();
     this._timer = null;
   }
 

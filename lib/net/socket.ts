@@ -13,6 +13,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { addAbortSignal } from 'node:stream';
 import type { DuplexOptions } from 'node:stream';
+import type { Clock } from '../clock.ts';
 import { EAGAIN, ENOTCONN } from '../errno.ts';
 import { MSG_MORE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_WR } from '../socket.ts';
 import type { BsdSocket, SocketProvider } from '../socket.ts';
@@ -144,6 +145,11 @@ export class Socket extends SocketBase implements ReadyTarget {
   /** Where low-level sockets come from; `createNet` gives each class its own. */
   get _provider(): SocketProvider {
     throw new Error('this class is bound to no stack: use createNet()');
+  }
+
+  /** @internal */
+  override get _clock(): Clock | undefined {
+    return this._provider.clock;
   }
 
   // ---- connecting

@@ -373,11 +373,13 @@ export class Simulation {
     return error;
   }
 
-  /** Ends all hosts, without a word to their peers that would take time. The simulation cannot be used any more. */
+  /**
+   * Lets go of everything, and finishes the capture. Time stands still for ever: the programs on the hosts hear nothing
+   * of it.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const host of this.hosts) host.close();
     for (const link of this.links) link.close();
     this.#recorder.close();
   }
