@@ -2,6 +2,7 @@
 
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP } from '../socket.ts';
 import { sendReset } from './emit.ts';
+import { forgetOutOfOrder } from './receive.ts';
 import { CLOSED, CLOSE_WAIT, ESTABLISHED, TIME_WAIT } from './states.ts';
 import type { Tcb } from './tcb.ts';
 import { clearTimers } from './timers.ts';
@@ -51,6 +52,8 @@ function end(tcb: Tcb): void {
   tcb.sndBuffer.clear();
   tcb.sndEnd = tcb.sndBase;
   if (tcb.orphan) discardReceived(tcb);
+  // What is behind a hole will never be read.
+  else if (tcb.oooCount > 0) forgetOutOfOrder(tcb);
   tcb.home.closed(tcb);
 }
 

@@ -38,7 +38,7 @@ export function keptFromUnread(memory: PacketMemory): number {
 /**
  * What all connections of a home hold out of order, in blocks, with one hard bound. Who sends with holes on purpose
  * fills it at no cost of his own, so it is shared by size: when it is full, a connection that holds less than
- * another takes from that one (Linux prunes as well, tcp_prune_ofo_queue, but only within a connection).
+ * another, or nothing, takes from that one (Linux prunes as well, tcp_prune_ofo_queue, but only within a connection).
  * What is given up was SACKed at best, never acknowledged (RFC 2018 section 8), and comes again.
  *
  * Connections that hold something are kept by the power of two below their blocks: one of the largest, within a
@@ -63,7 +63,11 @@ export class OutOfOrderShares {
     if (blocks > this.limitBlocks) return false;
     while (this.usedBlocks + blocks > this.limitBlocks) {
       const largest = this.#largestBeside(tcb);
-      if (largest === null || largest.oooBlocks <= tcb.oooBlocks + blocks) return false;
+      if (largest === null) return false;
+      // Where all have as much as this one asks for, only a newcomer gets it, from who has had it the longest: those who
+      // repair a loss are done in a round trip, those who fill the memory on purpose stay.
+      const fair = tcb.oooBlocks === 0 ? largest.oooBlocks >= blocks : largest.oooBlocks > tcb.oooBlocks + blocks;
+      if (!fair) return false;
       this.#counters.OfoPruned++;
       pruneOutOfOrder(largest, largest.oooBlocks >> 1);
       this.note(largest);
