@@ -115,6 +115,18 @@ t.test('virtual-time.ts', { timeout: 60_000 }, async (t) => {
   t.not(outputs[0], outputs[2], 'another seed, others');
 });
 
+t.test('simulation.ts', { timeout: 60_000 }, async (t) => {
+  const outputs: string[] = [];
+  for (const seed of ['1', '1', '2']) {
+    const example = start(t, 'simulation.ts', seed);
+    t.equal(await example.ended, 0, example.stderr);
+    t.match(example.stdout, /^delivered at the \dth try, after 1\d\.\d+ s; \d+ packets, hash [0-9a-f]{16}\n$/);
+    outputs.push(example.stdout);
+  }
+  t.equal(outputs[0], outputs[1], 'the same seed, the same run');
+  t.not(outputs[0], outputs[2], 'another seed, another');
+});
+
 t.test('udp.ts', { timeout: 30_000 }, async (t) => {
   const example = start(t, 'udp.ts');
   t.equal(await example.ended, 0);

@@ -73,11 +73,12 @@ t.test('what is in it', async (t) => {
   const wanted = [
     'package.json', 'README.md', 'LICENSE', 'bin/tcpu', 'dist/lib/index.js', 'dist/lib/index.d.ts', 'dist/lib/cli/main.js',
     'native/addon.c', 'native/tun.h', 'native/binding.gyp', 'scripts/build-native.mjs', 'docs/ARCHITECTURE.md',
+    'docs/SIMULATION.md', 'dist/lib/sim/index.js',
   ];
   for (const path of wanted) t.ok(files.includes(path), path);
   const allowed = new RegExp([
     'package\\.json', 'README\\.md', 'LICENSE', 'bin/tcpu', 'dist/lib/.*\\.(js|d\\.ts)', 'native/[\\w-]+\\.[ch]',
-    'native/binding\\.gyp', 'scripts/build-native\\.mjs', 'docs/ARCHITECTURE\\.md',
+    'native/binding\\.gyp', 'scripts/build-native\\.mjs', 'docs/(ARCHITECTURE|SIMULATION)\\.md',
   ].map((part) => `^${part}$`).join('|'));
   t.same(files.filter((path) => !allowed.test(path)), [], 'and nothing else');
   t.notOk(files.includes('dist/lib/left-over.js'), 'dist/ is built afresh');
@@ -111,7 +112,23 @@ t.test('imported without the addon', { timeout: 60_000 }, async (t) => {
   t.match(stdout, /not built; run `npx tcpu build-native`/, 'openTun says what to do');
 });
 
-t.test('only the entry and package.json can be imported', async (t) => {
+t.test('the simulator', { timeout: 60_000 }, async (t) => {
+  write('sim.js', `
+    import { createSimulation } from 'tcpu/sim';
+
+    const sim = createSimulation({ seed: 2 });
+    const [a, b] = ['10.0.0.1', '10.0.0.2'].map((address) => sim.host({ address }));
+    sim.link(a, b, { delayMs: 25 });
+    b.net.createServer((socket) => socket.end('there')).listen(7);
+    await sim.run(async () => {
+      for await (const piece of a.net.connect(7, b.address)) console.log(String(piece), sim.nowMs);
+    });
+  `);
+  const { stdout, stderr, status } = run(consumer, process.execPath, 'sim.js');
+  t.same({ stdout, stderr, status }, { stdout: 'there 100\n', stderr: '', status: 0 });
+});
+
+t.test('only the entries and package.json can be imported', async (t) => {
   write('inside.js', "import('tcpu/dist/lib/stack.js').catch((error) => console.log(error.code));");
   t.equal(run(consumer, process.execPath, 'inside.js').stdout, 'ERR_PACKAGE_PATH_NOT_EXPORTED\n');
 });
@@ -119,6 +136,8 @@ t.test('only the entry and package.json can be imported', async (t) => {
 t.test('types', { timeout: 60_000 }, async (t) => {
   write('types.ts', `
     import { PacketLink, SeededRandom, VirtualClock, constants, createMemoryPair, createStack, errno, openTun, ping } from 'tcpu';
+    import { createSimulation } from 'tcpu/sim';
+    import type { LinkOptions } from 'tcpu/sim';
     import type { BsdSocket, Link, LinkHost, PacketBatch, Stack, TcpInfo, TransmitQueue } from 'tcpu';
 
     const [left] = createMemoryPair({ clock: new VirtualClock() });
@@ -137,6 +156,8 @@ t.test('types', { timeout: 60_000 }, async (t) => {
       close(): void {}
     }
     for await (const result of ping(stack, 'fd00::2', { count: 1 })) console.log(result.timeMs, errno.EAGAIN);
+    const bad: LinkOptions = { rate: '1Gbit', loss: { gilbertElliott: { p: 0.01, r: 0.3 } }, queue: { discipline: 'codel' } };
+    export const made = await createSimulation({ seed: 1 }).run(() => bad.rate);
     // @ts-expect-error there is no such option
     createStack({ link: left, addresses: [], adresses: [] });
   `);
