@@ -8,44 +8,6 @@
 import type { Random } from '../random.ts';
 import type { Seq } from '../wire/seq.ts';
 
-/** Half words of the state: v0l v0h v1l v1h v2l v2h v3l v3h. One scratch for all: nothing is kept between calls. */
-const v = new Int32Array(8);
-
-/** 64-bit v[a] += v[b] (indices of the low halves). */
-function add(a: number, b: number): void {
-  const low = (v[a]! >>> 0) + (v[b]! >>> 0);
-  v[a + 1] = v[a + 1]! + v[b + 1]! + (low > 0xffffffff ? 1 : 0);
-  v[a] = low | 0;
-}
-
-/** v[b] = rotl64(v[b], n) ^ v[a], for n < 32. */
-function rotateXor(b: number, n: number, a: number): void {
-  const low = v[b]!;
-  const high = v[b + 1]!;
-  v[b] = ((low << n) | (high >>> (32 - n))) ^ v[a]!;
-  v[b + 1] = ((high << n) | (low >>> (32 - n))) ^ v[a + 1]!;
-}
-
-/** v[a] = rotl64(v[a], 32) */
-function swap(a: number): void {
-  const low = v[a]!;
-  v[a] = v[a + 1]!;
-  v[a + 1] = low;
-}
-
-function sipRound(): void {
-  add(0, 2);
-  rotateXor(2, 13, 0);
-  swap(0);
-  add(4, 6);
-  rotateXor(6, 16, 4);
-  add(0, 6);
-  rotateXor(6, 21, 0);
-  add(4, 2);
-  rotateXor(2, 17, 4);
-  swap(4);
-}
-
 /** A 128-bit key. */
 export interface SipKey {
   k0l: number;
@@ -58,39 +20,81 @@ export function randomKey(random: Random): SipKey {
   return { k0l: random.int32(), k0h: random.int32(), k1l: random.int32(), k1h: random.int32() };
 }
 
-/** SipHash-2-4 of `count` int32 words (little-endian), `count` even. Returns the low half; `sipHigh()` gives the other. */
+/** High half of the hash that was computed last. */
+let high = 0;
+
+/**
+ * SipHash-2-4 of `count` int32 words (little-endian), `count` even. Returns the low half; `sipHigh()` gives the other.
+ * Each SYN of a flood costs two of these, so it is written out: halves in local int32, and carries by logic, since
+ * sums of unsigned numbers would be doubles.
+ */
 export function sipHash(key: SipKey, words: Int32Array, count: number): number {
-  v[0] = key.k0l ^ 0x70736575;
-  v[1] = key.k0h ^ 0x736f6d65;
-  v[2] = key.k1l ^ 0x6e646f6d;
-  v[3] = key.k1h ^ 0x646f7261;
-  v[4] = key.k0l ^ 0x6e657261;
-  v[5] = key.k0h ^ 0x6c796765;
-  v[6] = key.k1l ^ 0x79746573;
-  v[7] = key.k1h ^ 0x74656462;
-  for (let i = 0; i < count; i += 2) block(words[i]!, words[i + 1]!);
-  // The last block carries the message's length in its top byte.
-  block(0, (count * 4) << 24);
-  v[4] = v[4]! ^ 0xff;
-  sipRound();
-  sipRound();
-  sipRound();
-  sipRound();
-  return v[0]! ^ v[2]! ^ v[4]! ^ v[6]!;
+  let v0l = key.k0l ^ 0x70736575;
+  let v0h = key.k0h ^ 0x736f6d65;
+  let v1l = key.k1l ^ 0x6e646f6d;
+  let v1h = key.k1h ^ 0x646f7261;
+  let v2l = key.k0l ^ 0x6e657261;
+  let v2h = key.k0h ^ 0x6c796765;
+  let v3l = key.k1l ^ 0x79746573;
+  let v3h = key.k1h ^ 0x74656462;
+  // The words; then a block with the message's length in its top byte; then the finish.
+  for (let i = 0; i <= count + 2; i += 2) {
+    let low = 0;
+    let up = 0;
+    let rounds = 2;
+    if (i < count) {
+      low = words[i]!;
+      up = words[i + 1]!;
+    } else if (i === count) {
+      up = (count * 4) << 24;
+    } else {
+      v2l ^= 0xff;
+      rounds = 4;
+    }
+    v3l ^= low;
+    v3h ^= up;
+    for (; rounds > 0; rounds--) {
+      // v0 += v1; v1 = rotl(v1, 13) ^ v0; v0 = rotl(v0, 32)
+      let sum = (v0l + v1l) | 0;
+      v0h = (v0h + v1h + (((v0l & v1l) | ((v0l | v1l) & ~sum)) >>> 31)) | 0;
+      let shifted = (v1l << 13) | (v1h >>> 19);
+      v1h = ((v1h << 13) | (v1l >>> 19)) ^ v0h;
+      v1l = shifted ^ sum;
+      v0l = v0h;
+      v0h = sum;
+      // v2 += v3; v3 = rotl(v3, 16) ^ v2
+      sum = (v2l + v3l) | 0;
+      v2h = (v2h + v3h + (((v2l & v3l) | ((v2l | v3l) & ~sum)) >>> 31)) | 0;
+      v2l = sum;
+      shifted = (v3l << 16) | (v3h >>> 16);
+      v3h = ((v3h << 16) | (v3l >>> 16)) ^ v2h;
+      v3l = shifted ^ v2l;
+      // v0 += v3; v3 = rotl(v3, 21) ^ v0
+      sum = (v0l + v3l) | 0;
+      v0h = (v0h + v3h + (((v0l & v3l) | ((v0l | v3l) & ~sum)) >>> 31)) | 0;
+      v0l = sum;
+      shifted = (v3l << 21) | (v3h >>> 11);
+      v3h = ((v3h << 21) | (v3l >>> 11)) ^ v0h;
+      v3l = shifted ^ v0l;
+      // v2 += v1; v1 = rotl(v1, 17) ^ v2; v2 = rotl(v2, 32)
+      sum = (v2l + v1l) | 0;
+      v2h = (v2h + v1h + (((v2l & v1l) | ((v2l | v1l) & ~sum)) >>> 31)) | 0;
+      shifted = (v1l << 17) | (v1h >>> 15);
+      v1h = ((v1h << 17) | (v1l >>> 15)) ^ v2h;
+      v1l = shifted ^ sum;
+      v2l = v2h;
+      v2h = sum;
+    }
+    v0l ^= low;
+    v0h ^= up;
+  }
+  high = v0h ^ v1h ^ v2h ^ v3h;
+  return v0l ^ v1l ^ v2l ^ v3l;
 }
 
 /** The high half of the hash that was computed last. */
 export function sipHigh(): number {
-  return v[1]! ^ v[3]! ^ v[5]! ^ v[7]!;
-}
-
-function block(low: number, high: number): void {
-  v[6] = v[6]! ^ low;
-  v[7] = v[7]! ^ high;
-  sipRound();
-  sipRound();
-  v[0] = v[0]! ^ low;
-  v[1] = v[1]! ^ high;
+  return high;
 }
 
 const words = new Int32Array(10);
