@@ -12,6 +12,8 @@ export interface TcpLimits {
   connections?: number;
   /** Connections that one remote address (IPv6: one /64) has opened, at one time; 0: as many as there may be. Default 0. */
   connectionsPerAddress?: number;
+  /** Connections of all listeners that are half open; beyond, SYNs are answered by cookies. Default 1024 (`tcp.maxSynBacklog` is the same). */
+  halfOpen?: number;
   /** Connections in TIME-WAIT; the oldest makes room. Default 65536 (`tcp.maxTimeWait` is the same). */
   timeWait?: number;
   /**
@@ -88,6 +90,7 @@ const LIMITS: { readonly [K in keyof ResolvedLimits]: { readonly [N in keyof Res
   tcp: {
     connections: [262_144, 1, 1 << 24],
     connectionsPerAddress: [0, 0, 1 << 24],
+    halfOpen: [1024, 4, 1 << 20],
     timeWait: [65_536, 0, 1 << 22],
     outOfOrderBytes: [QUARTER_OF_MEMORY, 0, GIB],
     outOfOrderRanges: [1024, 1, 65_536],

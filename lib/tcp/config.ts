@@ -116,8 +116,12 @@ export function tcpConfig(options: TcpOptions = {}, given: TcpLimits = {}): TcpC
   const sndbufMax = within('sndbuf.max', options.sndbuf?.max ?? 4 << 20, MIN_BUFFER, MAX_BUFFER);
   const maxConnections = within('maxConnections', options.maxConnections ?? 262_144, 1, 1 << 24);
   const maxTimeWait = within('maxTimeWait', options.maxTimeWait ?? 65_536, 0, 1 << 22);
+  const maxSynBacklog = within('maxSynBacklog', options.maxSynBacklog ?? 1024, 4, 1 << 20);
   const { tcp: limits } = resolveLimits({
-    tcp: { ...given, connections: given.connections ?? maxConnections, timeWait: given.timeWait ?? maxTimeWait },
+    tcp: {
+      ...given, connections: given.connections ?? maxConnections, halfOpen: given.halfOpen ?? maxSynBacklog,
+      timeWait: given.timeWait ?? maxTimeWait,
+    },
   });
   return {
     congestion: options.congestion ?? 'cubic',
@@ -144,7 +148,7 @@ export function tcpConfig(options: TcpOptions = {}, given: TcpLimits = {}): TcpC
     maxConnections: limits.connections,
     maxTimeWait: limits.timeWait,
     synCookies: oneOf<SynCookieMode>('synCookies', options.synCookies ?? 'auto', 'auto', 'always', 'off'),
-    maxSynBacklog: within('maxSynBacklog', options.maxSynBacklog ?? 1024, 4, 1 << 20),
+    maxSynBacklog: limits.halfOpen,
     maxOutOfOrder: within('maxOutOfOrder', options.maxOutOfOrder ?? MAX_BUFFER, 0, MAX_BUFFER),
     challengeAcksPerSecond: within('challengeAcksPerSecond', options.challengeAcksPerSecond ?? 2, 0, 1_000_000),
     ecn: oneOf<EcnMode>('ecn', options.ecn ?? 'passive', 'off', 'passive', 'on'),

@@ -64,6 +64,14 @@ export function takeSyn(tcb: Tcb, segment: Segment): void {
   agree(tcb, segment, segment.seq, segment.mss, segment.windowScale, segment.sackPermitted);
 }
 
+/** Nobody who is honest has a link for segments so small, and each of them costs us a header (CVE-2019-11479). */
+function believedMss(tcb: Tcb, mss: number): number {
+  const { config: { limits: { leastMss } }, counters } = tcb.home;
+  if (mss >= leastMss) return mss;
+  counters.TinyMss++;
+  return leastMss;
+}
+
 /** `segment` is the peer's SYN, whose number and options these are, or completes a handshake that was made by a cookie. */
 function agree(tcb: Tcb, segment: Segment, irs: Seq, mss: number, windowScale: number, sackPermitted: boolean): void {
   const config = tcb.home.config;
@@ -75,7 +83,7 @@ function agree(tcb: Tcb, segment: Segment, irs: Seq, mss: number, windowScale: n
   tcb.tuneUs = tcb.home.nowUs;
   tcb.lastAckSent = tcb.rcvNxt;
   tcb.lastRecvMs = tcb.home.nowMs;
-  tcb.peerMss = mss !== 0 ? Math.max(mss, 64) : tcb.flow.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6;
+  tcb.peerMss = mss !== 0 ? believedMss(tcb, mss) : tcb.flow.version === 4 ? DEFAULT_MSS_V4 : DEFAULT_MSS_V6;
   tcb.sack = config.sack && sackPermitted;
   tcb.timestamps = config.timestamps && segment.hasTimestamps;
   if (tcb.timestamps) {
