@@ -15,12 +15,17 @@ const PATIENCE_MS = 60;
 
 export class EnginePeer implements Peer {
   readonly h: Harness;
+  readonly realTime = false;
   #listener: BsdSocket | null = null;
   #socket: BsdSocket | null = null;
 
   constructor(options: Options) {
     this.h = new Harness(t, { memory: 2 << 20, ...options });
     this.h.ourPort = 80;
+  }
+
+  get iss(): number {
+    return this.h.iss;
   }
 
   listen(): Promise<void> {
@@ -102,17 +107,14 @@ export class EnginePeer implements Peer {
     }
   }
 
-  error(): Promise<string> {
+  async report(): Promise<{ error: string; state: string; bytes: number; eof: boolean }> {
+    // The error is asked for first: reading takes it.
     const error = this.#socket === null ? 0 : this.#socket.getsockopt(SOL_SOCKET, SO_ERROR) as number;
-    return Promise.resolve(error === 0 ? '' : errnoName(Math.abs(error)));
-  }
-
-  state(): Promise<string> {
     const { tcp } = this.h.stack;
     let state = '';
     tcp.forEach((tcb) => (state = STATE_NAMES[tcb.state]!));
     if (state === '') state = tcp.timeWaits > 0 ? 'TIME-WAIT' : this.#listener !== null ? 'LISTEN' : 'CLOSED';
-    return Promise.resolve(state);
+    return { error: error === 0 ? '' : errnoName(Math.abs(error)), state, ...await this.read() };
   }
 
   /** Takes everything down. Returns what was left over, or ''. */

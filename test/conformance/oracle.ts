@@ -9,6 +9,12 @@
 
 import type { Arrival, Outcome, Situation, StateName } from './situations.ts';
 
+/** The names that Linux gives to ICMP errors of type/code. */
+const ICMP_ERRNO: Record<string, string> = {
+  '3/0': 'ENETUNREACH', '3/1': 'EHOSTUNREACH', '3/2': 'ENOPROTOOPT', '3/3': 'ECONNREFUSED', '3/5': 'EOPNOTSUPP', '3/13': 'EHOSTUNREACH',
+  '11/0': 'EHOSTUNREACH', '12/0': 'EPROTO',
+};
+
 /** `ACK seq SND.NXT ack RCV.NXT+n` */
 function ack(advance = 0): string {
   return `ACK seq SND.NXT ack RCV.NXT${advance === 0 ? '' : `+${advance}`}`;
@@ -176,10 +182,9 @@ function icmpArrives(s: Situation, arrival: Arrival): Outcome {
     if (s.sndNxt - s.sndUna > 536) o.reply = 'again from SND.UNA';
     return o;
   }
-  if (type === 3 && (code === 2 || code === 3)) {
-    o.state = s.passive && s.state === 'SYN-RECEIVED' ? 'LISTEN' : 'CLOSED';
-    if (o.state === 'CLOSED') o.error = code === 2 ? 'ENOPROTOOPT' : 'ECONNREFUSED';
-  }
+  // Whatever it is, the user can learn of it (MUST-47, SHLD-25).
+  if (!s.passive || s.state !== 'SYN-RECEIVED') o.error = ICMP_ERRNO[`${type}/${code}`] ?? '';
+  if (type === 3 && (code === 2 || code === 3)) o.state = s.passive && s.state === 'SYN-RECEIVED' ? 'LISTEN' : 'CLOSED';
   return o;
 }
 
@@ -199,10 +204,6 @@ function isSyn(arrival: Arrival): boolean {
   return flagsOf(arrival).includes('S') && !flagsOf(arrival).includes('R');
 }
 
-const ICMP_ERRNO: Record<string, string> = {
-  '3/0': 'ENETUNREACH', '3/1': 'EHOSTUNREACH', '3/5': 'EOPNOTSUPP', '3/13': 'EHOSTUNREACH', '11/0': 'EHOSTUNREACH', '12/0': 'EPROTO',
-};
-
 export const DEVIATIONS: Deviation[] = [
   {
     name: 'a SYN with FIN opens nothing',
@@ -221,8 +222,7 @@ export const DEVIATIONS: Deviation[] = [
       + 'can be tried (RFC 5461 section 4.1), as Linux does.',
     instead: (s, arrival, rfc) => {
       if (s.state !== 'SYN-SENT' || arrival.icmp === undefined || arrival.icmp.seq >= s.sndNxt) return null;
-      const error = ICMP_ERRNO[`${arrival.icmp.type}/${arrival.icmp.code}`];
-      return error === undefined ? null : { ...rfc, state: 'CLOSED', error };
+      return rfc.error === '' ? null : { ...rfc, state: 'CLOSED' };
     },
   },
   {
@@ -230,7 +230,7 @@ export const DEVIATIONS: Deviation[] = [
     why: 'SHLD-26 lets anybody who guesses a number in flight end a connection; RFC 5927 section 5.2 takes them as soft, as Linux does. '
       + 'The error is what the user is told if the connection fails.',
     instead: (s, arrival, rfc) => arrival.icmp !== undefined && s.state !== 'SYN-SENT' && rfc.state !== s.state
-      ? { ...rfc, state: s.state, error: '' } : null,
+      ? { ...rfc, state: s.state } : null,
   },
   {
     name: 'a repeated SYN is answered with the SYN-ACK again',
