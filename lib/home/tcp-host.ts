@@ -15,6 +15,7 @@ import type { PacketMemory } from '../buffer/packet-memory.ts';
 import { transportChecksumOk } from '../ip/checksum.ts';
 import type { IpFlow } from '../ip/flow.ts';
 import { IpPacket } from '../ip/packet.ts';
+import { ProbedMtus } from '../ip/path-mtu.ts';
 import type { IcmpError } from '../ip/packet.ts';
 import { PacketBatch } from '../link/link.ts';
 import type { IpLayer, Transport, Turn } from '../ip/transport.ts';
@@ -83,6 +84,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly turn: Turn;
   readonly refs: { ref(): void; unref(): void };
   readonly lent: LentPieces;
+  readonly probedMtus: ProbedMtus;
   readonly outOfOrder: OutOfOrderShares;
   readonly ports: LocalPorts;
   rcvbufGrowth: number;
@@ -120,6 +122,7 @@ export class TcpHost implements TcpHome, Transport {
     this.rcvbufGrowth = options.rcvbufGrowth ?? Infinity;
     this.sndbufGrowth = options.sndbufGrowth ?? 0;
     this.nowMs = options.nowMs;
+    this.probedMtus = new ProbedMtus(options.random);
     this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
     this.outOfOrder = new OutOfOrderShares(options.memory, options.config.limits.outOfOrderBytes, this.counters);
     this.ports = options.ports;

@@ -20,7 +20,6 @@ import type { IcmpOutput } from './icmp-output.ts';
 import type { IpOutput } from './output.ts';
 import type { IpPacket } from './packet.ts';
 import { IPV4_PATH_MTU_FLOOR, plateauBelow } from './path-mtu.ts';
-import type { PathMtuCache } from './path-mtu.ts';
 import type { RouteTable } from './route.ts';
 import type { IpState } from './state.ts';
 
@@ -31,7 +30,6 @@ export const MIN_QUOTED = 8;
 export interface IcmpParts {
   state: IpState;
   routes: RouteTable;
-  pathMtu: PathMtuCache;
   output: IpOutput;
   sender: IcmpOutput;
 }
@@ -51,11 +49,7 @@ export function deliverError(parts: IcmpParts, error: IcmpErrorRecord, protocol:
     return;
   }
   if (error.mtu === 0) return;
-  const { dst0, dst1, dst2, dst3 } = error;
-  const limit = output.mtuTo(dst0, dst1, dst2, dst3);
-  if (parts.pathMtu.lower(dst0, dst1, dst2, dst3, error.mtu, limit, state.nowUs)) {
-    state.pathMtuChanged(dst0, dst1, dst2, dst3);
-  }
+  output.lowerMtuTo(error.dst0, error.dst1, error.dst2, error.dst3, error.mtu);
 }
 
 export class Icmp {

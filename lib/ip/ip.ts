@@ -71,7 +71,7 @@ export class Ip implements IpLayer {
     const bucket = new TokenBucket(limits.icmpErrorsPerSecond, limits.icmpErrorBurst);
     const sender = new IcmpOutput(state, output, routes, bucket);
     const reassembly = new Reassembly(state, limits);
-    const parts: IcmpParts = { state, routes, pathMtu, output, sender };
+    const parts: IcmpParts = { state, routes, output, sender };
     const icmp = new Icmp(parts);
     const icmpv6 = new Icmpv6(parts);
     this.tx = options.tx;
@@ -203,6 +203,10 @@ export class Ip implements IpLayer {
 
   end(flow: IpFlow, csumOffset: number, gsoType: number, gsoSize: number): number {
     return this.outputSide.end(flow, csumOffset, gsoType, gsoSize);
+  }
+
+  lowerPathMtu({ r0, r1, r2, r3 }: IpFlow, mtu: number): void {
+    this.outputSide.lowerMtuTo(r0, r1, r2, r3, mtu);
   }
 
   isLocal(w0: number, w1: number, w2: number, w3: number): boolean {

@@ -189,6 +189,11 @@ export class IpOutput {
     return known !== 0 && known < this.linkMtu ? known : this.linkMtu;
   }
 
+  /** ICMP has told of a smaller path MTU, and was believed: everybody who sends there hears of it. */
+  lowerMtuTo(w0: number, w1: number, w2: number, w3: number, mtu: number): void {
+    if (this.pathMtu.lower(w0, w1, w2, w3, mtu, this.mtuTo(w0, w1, w2, w3), this.state.nowUs)) this.state.pathMtuChanged(w0, w1, w2, w3);
+  }
+
   private noRoute(isV4: boolean): number {
     (isV4 ? this.state.ip4 : this.state.ip6).OutNoRoutes++;
     return -ENETUNREACH;

@@ -1,7 +1,8 @@
 /**
- * What paths have told about their MTU (RFC 1191, RFC 8201).
+ * What is known of the MTU of paths: what ICMP has told (RFC 1191, RFC 8201), which no packet may exceed, and what
+ * probing has found (RFC 4821, lib/tcp/plpmtud.ts), which TCP begins with.
  *
- * A value comes from ICMP only, is below the link's MTU, is never raised by ICMP, and is forgotten
+ * A value of `PathMtuCache` comes from ICMP only, is below the link's MTU, is never raised by ICMP, and is forgotten
  * after ten minutes (RFC 1191 section 6.3, RFC 8201 section 5.3), so that a path that has become wider
  * is found again. IPv4 values below 552 are taken as 552 (Linux's net.ipv4.route.min_pmtu, against
  * ICMP that is forged to make packets tiny); IPv6 values below 1280 are ignored (RFC 8201 section 4).
@@ -10,10 +11,14 @@
  * forgotten first makes room. So no flood of ICMP makes it grow.
  */
 
+import type { Random } from '../random.ts';
 import { isMapped } from '../wire/address.ts';
 import { IPV6_MIN_MTU } from '../wire/ipv6.ts';
+import type { IpFlow } from './flow.ts';
 
 export const PATH_MTU_AGE_US = 600_000_000;
+/** Longer than the time after which a connection looks again, so that it finds what others have found. */
+export const PROBED_MTU_AGE_MS = 660_000;
 export const IPV4_PATH_MTU_FLOOR = 552;
 
 const BUCKETS = 256;
@@ -37,20 +42,65 @@ export function hashAddress(w0: number, w1: number, w2: number, w3: number, secr
   return h ^ (h >>> 15);
 }
 
-export class PathMtuCache {
-  /** When the first value is to be forgotten, µs; Infinity when there is none. */
-  nextDeadlineUs = Infinity;
+/** A value for each destination, and when it is to be forgotten, by the owner's clock. */
+class DestinationTable {
   /** Destinations known. */
   size = 0;
-  private readonly words = new Int32Array(BUCKETS * WAYS * 4);
+  protected readonly words = new Int32Array(BUCKETS * WAYS * 4);
   /** 0: the place is free. */
-  private readonly mtus = new Int32Array(BUCKETS * WAYS);
-  private readonly expiryUs = new Float64Array(BUCKETS * WAYS);
+  protected readonly mtus = new Int32Array(BUCKETS * WAYS);
+  protected readonly expiry = new Float64Array(BUCKETS * WAYS);
   private readonly secret: number;
 
   constructor(secret: number) {
     this.secret = secret;
   }
+
+  private bucket(w0: number, w1: number, w2: number, w3: number): number {
+    return (hashAddress(w0, w1, w2, w3, this.secret) & (BUCKETS - 1)) * WAYS;
+  }
+
+  protected find(w0: number, w1: number, w2: number, w3: number): number {
+    const first = this.bucket(w0, w1, w2, w3);
+    const words = this.words;
+    for (let place = first; place < first + WAYS; place++) {
+      const w = place * 4;
+      if (this.mtus[place] !== 0 && words[w + 3] === w3 && words[w + 2] === w2 && words[w + 1] === w1 && words[w] === w0) {
+        return place;
+      }
+    }
+    return -1;
+  }
+
+  /** A free place, or that of the destination that would be forgotten first. */
+  protected claim(w0: number, w1: number, w2: number, w3: number): number {
+    const first = this.bucket(w0, w1, w2, w3);
+    let best = first;
+    for (let place = first; place < first + WAYS; place++) {
+      if (this.mtus[place] === 0) {
+        best = place;
+        break;
+      }
+      if (this.expiry[place]! < this.expiry[best]!) best = place;
+    }
+    if (this.mtus[best] === 0) this.size++;
+    const w = best * 4;
+    this.words[w] = w0;
+    this.words[w + 1] = w1;
+    this.words[w + 2] = w2;
+    this.words[w + 3] = w3;
+    return best;
+  }
+
+  protected remove(place: number): void {
+    this.mtus[place] = 0;
+    this.size--;
+  }
+}
+
+export class PathMtuCache extends DestinationTable {
+  /** When the first value is to be forgotten, µs; Infinity when there is none. */
+  nextDeadlineUs = Infinity;
 
   /** The MTU of the path to this destination in bytes; 0 when nothing is known. */
   get(w0: number, w1: number, w2: number, w3: number): number {
@@ -73,14 +123,14 @@ export class PathMtuCache {
     let place = this.find(w0, w1, w2, w3);
     if (place >= 0 && mtu === this.mtus[place]) {
       // The same again: it holds for another ten minutes.
-      this.expiryUs[place] = nowUs + PATH_MTU_AGE_US;
+      this.expiry[place] = nowUs + PATH_MTU_AGE_US;
       return false;
     }
     if (mtu >= limit) return false;
     if (place < 0) place = this.claim(w0, w1, w2, w3);
     this.mtus[place] = mtu;
-    this.expiryUs[place] = nowUs + PATH_MTU_AGE_US;
-    if (this.expiryUs[place]! < this.nextDeadlineUs) this.nextDeadlineUs = this.expiryUs[place]!;
+    this.expiry[place] = nowUs + PATH_MTU_AGE_US;
+    if (this.expiry[place]! < this.nextDeadlineUs) this.nextDeadlineUs = this.expiry[place]!;
     return true;
   }
 
@@ -90,51 +140,64 @@ export class PathMtuCache {
     let next = Infinity;
     for (let place = 0; place < this.mtus.length; place++) {
       if (this.mtus[place] === 0) continue;
-      if (this.expiryUs[place]! <= nowUs) {
-        this.mtus[place] = 0;
-        this.size--;
+      if (this.expiry[place]! <= nowUs) {
+        this.remove(place);
         const w = place * 4;
         raised(this.words[w]!, this.words[w + 1]!, this.words[w + 2]!, this.words[w + 3]!);
-      } else if (this.expiryUs[place]! < next) {
-        next = this.expiryUs[place]!;
+      } else if (this.expiry[place]! < next) {
+        next = this.expiry[place]!;
       }
     }
     this.nextDeadlineUs = next;
   }
+}
 
-  private bucket(w0: number, w1: number, w2: number, w3: number): number {
-    return (hashAddress(w0, w1, w2, w3, this.secret) & (BUCKETS - 1)) * WAYS;
+/**
+ * What packetisation-layer probing has found that paths carry where ICMP says nothing (RFC 4821 section 5.2: shared by
+ * all connections to a destination), for ten minutes after the last connection that found it so. Times are int32 ms.
+ */
+export class ProbedMtus {
+  readonly #random: Random;
+  #table: ProbedTable | null = null;
+
+  constructor(random: Random) {
+    this.#random = random;
   }
 
-  private find(w0: number, w1: number, w2: number, w3: number): number {
-    const first = this.bucket(w0, w1, w2, w3);
-    const words = this.words;
-    for (let place = first; place < first + WAYS; place++) {
-      const w = place * 4;
-      if (this.mtus[place] !== 0 && words[w + 3] === w3 && words[w + 2] === w2 && words[w + 1] === w1 && words[w] === w0) {
-        return place;
-      }
-    }
-    return -1;
+  /** The size in bytes that has got through to the destination of `flow` last, while larger ones did not; 0: nothing is known. */
+  get(flow: IpFlow, nowMs: number): number {
+    return this.#table === null ? 0 : this.#table.get(flow, nowMs);
   }
 
-  /** A free place, or that of the destination that would be forgotten first. */
-  private claim(w0: number, w1: number, w2: number, w3: number): number {
-    const first = this.bucket(w0, w1, w2, w3);
-    let best = first;
-    for (let place = first; place < first + WAYS; place++) {
-      if (this.mtus[place] === 0) {
-        best = place;
-        break;
-      }
-      if (this.expiryUs[place]! < this.expiryUs[best]!) best = place;
-    }
-    if (this.mtus[best] === 0) this.size++;
-    const w = best * 4;
-    this.words[w] = w0;
-    this.words[w + 1] = w1;
-    this.words[w + 2] = w2;
-    this.words[w + 3] = w3;
-    return best;
+  set(flow: IpFlow, mtu: number, nowMs: number): void {
+    this.#table ??= new ProbedTable(this.#random.int32());
+    this.#table.set(flow, mtu, nowMs);
+  }
+
+  /** The path carries what the link carries. */
+  forget(flow: IpFlow): void {
+    this.#table?.forget(flow);
+  }
+}
+
+class ProbedTable extends DestinationTable {
+  get({ r0, r1, r2, r3 }: IpFlow, nowMs: number): number {
+    const place = this.size === 0 ? -1 : this.find(r0, r1, r2, r3);
+    if (place < 0) return 0;
+    if (((nowMs - this.expiry[place]!) | 0) < 0) return this.mtus[place]!;
+    this.remove(place);
+    return 0;
+  }
+
+  set({ r0, r1, r2, r3 }: IpFlow, mtu: number, nowMs: number): void {
+    const found = this.find(r0, r1, r2, r3);
+    const place = found >= 0 ? found : this.claim(r0, r1, r2, r3);
+    this.mtus[place] = mtu;
+    this.expiry[place] = (nowMs + PROBED_MTU_AGE_MS) | 0;
+  }
+
+  forget({ r0, r1, r2, r3 }: IpFlow): void {
+    const place = this.size === 0 ? -1 : this.find(r0, r1, r2, r3);
+    if (place >= 0) this.remove(place);
   }
 }

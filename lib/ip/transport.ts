@@ -57,6 +57,11 @@ export interface IpLayer {
    * Returns 0, or -EMSGSIZE (nothing was sent).
    */
   end(flow: IpFlow, csumOffset: number, gsoType: number, gsoSize: number): number;
+  /**
+   * ICMP has told that the path to `flow.r*` carries packets of `mtu` bytes only, and the transport believes it now
+   * (it did not when it heard: `Transport.icmpError`). A no-op where others decide.
+   */
+  lowerPathMtu(flow: IpFlow, mtu: number): void;
   /** Whether this address (words) is one of the stack's own. */
   isLocal(w0: number, w1: number, w2: number, w3: number): boolean;
   /** Whether it is a multicast or broadcast address. */

@@ -57,6 +57,11 @@ export interface TcpOptions {
    * tcp_ecn = 2); 'on' asks as well.
    */
   ecn?: EcnMode;
+  /**
+   * Path MTU discovery by probing, where ICMP does not come through (RFC 4821): 'off'; 'blackhole' begins when segments
+   * of full size vanish again and again (the default; Linux's tcp_mtu_probing = 1); 'on' begins with small segments.
+   */
+  mtuProbing?: MtuProbing;
 }
 
 /** `TcpOptions` with every default filled in. */
@@ -89,10 +94,12 @@ export interface TcpConfig {
   maxOutOfOrder: number;
   challengeAcksPerSecond: number;
   ecn: EcnMode;
+  mtuProbing: MtuProbing;
   limits: Readonly<Required<TcpLimits>>;
 }
 
 export type EcnMode = 'off' | 'passive' | 'on';
+export type MtuProbing = 'off' | 'blackhole' | 'on';
 
 /** Largest buffer: with window scale 14 a window of 1 GiB can be told. */
 export const MAX_BUFFER = 1 << 30;
@@ -152,6 +159,7 @@ export function tcpConfig(options: TcpOptions = {}, given: TcpLimits = {}): TcpC
     maxOutOfOrder: within('maxOutOfOrder', options.maxOutOfOrder ?? MAX_BUFFER, 0, MAX_BUFFER),
     challengeAcksPerSecond: within('challengeAcksPerSecond', options.challengeAcksPerSecond ?? 2, 0, 1_000_000),
     ecn: oneOf<EcnMode>('ecn', options.ecn ?? 'passive', 'off', 'passive', 'on'),
+    mtuProbing: oneOf<MtuProbing>('mtuProbing', options.mtuProbing ?? 'blackhole', 'off', 'blackhole', 'on'),
     limits,
   };
 }

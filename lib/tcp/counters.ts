@@ -81,6 +81,13 @@ export class TcpCounters {
   EcnFallbacks = 0;
   EcnMarksIn = 0;
   EcnReductions = 0;
+  /** Path MTU by probing: black holes found; probes sent, acknowledged, and given up as too large. */
+  MtuBlackHoles = 0;
+  MtuProbes = 0;
+  MtuProbesAcked = 0;
+  MtuProbesLost = 0;
+  /** Path MTUs told by ICMP that were set aside, since larger segments had been acknowledged (RFC 5927 7.2). */
+  IcmpMtuDeferred = 0;
   IcmpErrors = 0;
   IcmpErrorsIgnored = 0;
 }

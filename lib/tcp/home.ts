@@ -6,6 +6,7 @@
  */
 
 import type { PacketMemory } from '../buffer/packet-memory.ts';
+import type { ProbedMtus } from '../ip/path-mtu.ts';
 import type { IpLayer } from '../ip/transport.ts';
 import type { Seq } from '../wire/seq.ts';
 import type { TcpConfig } from './config.ts';
@@ -20,6 +21,8 @@ export interface TcpHome {
   readonly counters: TcpCounters;
   readonly ip: IpLayer;
   readonly memory: PacketMemory;
+  /** What probing has found out about paths. */
+  readonly probedMtus: ProbedMtus;
   /** Payload that lies in the receive slab until the batch ends. */
   readonly lent: LentPieces;
   /** What all connections together hold out of order. */

@@ -151,6 +151,10 @@ export class ChannelIp implements IpLayer {
     return 0;
   }
 
+  lowerPathMtu(): void {
+    // TCPK decides what to believe, and tells all who are concerned.
+  }
+
   isLocal(w0: number, w1: number, w2: number, w3: number): boolean {
     return this.#routes.isLocal(w0, w1, w2, w3);
   }

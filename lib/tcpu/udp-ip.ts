@@ -172,6 +172,10 @@ export class UdpIp implements IpLayer {
     return 0;
   }
 
+  lowerPathMtu(): void {
+    // The system hears ICMP, not we.
+  }
+
   /** Any address may be ours: the host knows, and says so when a socket is bound. */
   isLocal(): boolean {
     return true;

@@ -110,6 +110,8 @@ export class FakeIp implements IpLayer, Turn {
     return 0;
   }
 
+  lowerPathMtu(): void {}
+
   isLocal(w0: number, w1: number, w2: number, w3: number): boolean {
     return this.#local.some((w) => w.w0 === w0 && w.w1 === w1 && w.w2 === w2 && w.w3 === w3);
   }
