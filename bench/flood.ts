@@ -13,21 +13,19 @@
  *     node --import=tsx bench/flood.ts --profile syn            where the time of the stack goes under it, and what one costs
  */
 
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
+import { FLOOD, compileFlood, floodArgs } from './flooder.ts';
+import type { FloodResult } from './flooder.ts';
 import { compileLoad, measure } from './load.ts';
 import type { Timing } from './load.ts';
-import { Child, cpuSeconds, removeStaleNamespaces, run } from './processes.ts';
+import { Child, cpuSeconds, removeStaleNamespaces } from './processes.ts';
 import { ROOT, Tun } from './topology.ts';
 import { WORKLOADS } from './workloads.ts';
 import type { Workload } from './workloads.ts';
-
-const SOURCE = fileURLToPath(new URL('flood.c', import.meta.url));
-/** The compiled attacker. */
-export const FLOOD = fileURLToPath(new URL('bin/flood', import.meta.url));
 
 /** The least share of the quiet figure that is left under 50,000 packets a second. */
 export const FLOOD_MARK = 0.5;
@@ -36,42 +34,6 @@ export const MARKED_KINDS: readonly string[] = ['syn', 'udp', 'ack'];
 
 /** Time that a client has to open its connections before the attack begins, s. */
 const OPENING_S = 0.3;
-
-/** Compiles the attacker when it is missing or older than its source. */
-export function compileFlood(): void {
-  const built = statSync(FLOOD, { throwIfNoEntry: false });
-  if (built && built.mtimeMs >= statSync(SOURCE).mtimeMs) return;
-  mkdirSync(dirname(FLOOD), { recursive: true });
-  run(process.env['CC'] ?? 'cc', '-O2', '-Wall', '-o', FLOOD, SOURCE);
-}
-
-/** What `flood` prints. */
-export interface FloodResult {
-  sent: number;
-  refused: number;
-  seconds: number;
-  perSecond: number;
-}
-
-export interface FloodOptions {
-  kind: string;
-  /** Packets a second. */
-  rate: number;
-  seconds: number;
-  /** Where it goes: the device, the address, the port. */
-  device: string;
-  target: string;
-  port: number;
-  seed?: number;
-}
-
-/** Arguments of `flood`. */
-export function floodArgs(options: FloodOptions): string[] {
-  return [
-    '--dev', options.device, '--to', options.target, '--kind', options.kind, '--rate', `${options.rate}`, '--duration', `${options.seconds}`,
-    '--port', `${options.port}`, '--seed', `${options.seed ?? 1}`,
-  ];
-}
 
 /** The port that is attacked: somebody listens there, who is not measured. */
 const ATTACKED_PORT = 99;
@@ -114,9 +76,9 @@ function median(values: readonly number[]): number {
 /** The workload while the attack goes on, which begins once the connections are open. */
 async function attacked(workload: Workload, topology: Attacked, timing: Timing, kind: string, rate: number): Promise<{ value: number; rate: number }> {
   const seconds = timing.warmupS + timing.durationS;
-  const flood = new Child(topology.clientNamespace, FLOOD, [
-    ...floodArgs({ kind, rate, seconds, device: 'tcpu0', target: topology.target, port: ATTACKED_PORT }), '--delay', `${OPENING_S}`,
-  ]);
+  const flood = new Child(topology.clientNamespace, FLOOD, floodArgs({
+    kind, rate, seconds, device: 'tcpu0', target: topology.target, port: ATTACKED_PORT, delay: OPENING_S,
+  }));
   try {
     const { value } = await measure(workload, topology, { ...timing, warmupS: timing.warmupS + OPENING_S });
     const result = JSON.parse(await flood.line((seconds + 10) * 1000)) as FloodResult;
