@@ -67,11 +67,12 @@ t.test('flows of one peer spread well, whatever the ports', (t) => {
     const keys = Array.from({ length: 20_000 }, (_, i) => at(i));
     keys.forEach((k, i) => table.insert(...k, i));
     t.equal(table.size, 20_000);
-    const start = process.hrtime.bigint();
+    let ns = Infinity;
     for (let r = 0; r < 5; r++) {
+      const start = process.hrtime.bigint();
       for (const k of keys) if (table.find(...k) < 0) throw new Error('lost');
+      ns = Math.min(ns, Number(process.hrtime.bigint() - start) / 20_000);
     }
-    const ns = Number(process.hrtime.bigint() - start) / 100_000;
     t.ok(ns < 5000, `${ns.toFixed(0)} ns a lookup with ports ${step} apart`);
   }
   t.end();

@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { env } from 'node:process';
 import t from 'tap';
+import { measured } from '../attempts.ts';
 import { STACK4, TcpuProcess, must, run, up } from '../kernel/harness.ts';
 
 async function deviceGone(name: string): Promise<boolean> {
@@ -33,7 +34,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-t.test('a second signal ends it at once', { timeout: 30_000 }, async (t) => {
+// Each comes before the end that the first one brings after two seconds, unless the machine is busy.
+t.test('a second signal ends it at once', { timeout: 60_000 }, (t) => measured(t, 'ended by the second signal', async () => {
   const process = await up(t, '--serve', 'chargen');
   // A peer that neither reads nor closes holds the end up to its limit.
   const socket = connect(19, STACK4);
@@ -50,11 +52,12 @@ t.test('a second signal ends it at once', { timeout: 30_000 }, async (t) => {
     probe.destroy();
     if (refused) break;
   }
-  t.equal(await process.stop('SIGTERM'), 130);
-  t.ok(performance.now() - startMs < 2000);
+  const code = await process.stop('SIGTERM');
+  const tookMs = performance.now() - startMs;
   t.ok(await deviceGone('tcpu0'));
   socket.destroy();
-});
+  return code === 130 && tookMs < 2000 ? '' : `exit code ${code} after ${tookMs} ms`;
+}));
 
 t.test('a peer that does not let go is left after two seconds', { timeout: 30_000 }, async (t) => {
   const process = await up(t, '--serve', 'chargen');

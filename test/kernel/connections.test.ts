@@ -224,7 +224,7 @@ t.test('tcpu nc', { timeout: 60_000 }, async (t) => {
     echo.on('message', (data, from) => echo.send(data, from.port, from.address));
     echo.bind(0);
     await once(echo, 'listening');
-    const { code, stdout } = await tcpu(['nc', '-u', '-w', '0.5', LINUX4, String(echo.address().port)], { input: 'datagram' });
+    const { code, stdout } = await tcpu(['nc', '-u', '-w', '2', LINUX4, String(echo.address().port)], { input: 'datagram' });
     t.same({ code, stdout }, { code: 0, stdout: 'datagram' });
     echo.close();
     const nc = new TcpuProcess(['nc', '-v', '-u', '-l', '7001']);

@@ -36,7 +36,7 @@ async function readSlowly(port: number, beginAfter: Promise<unknown>): Promise<{
   return { bytes: Buffer.concat(pieces), error };
 }
 
-t.test('an application that ends while its connections close leaves them to the stack', { timeout: 60_000 }, async (t) => {
+t.test('an application that ends while its connections close leaves them to the stack', { timeout: 100_000 }, async (t) => {
   await up(t);
   for (const bytes of [1000, 7_000_000]) {
     const server = start(process.execPath, ['--import=tsx', leaving, '4000', String(bytes)]);
@@ -55,7 +55,7 @@ t.test('an application that ends while its connections close leaves them to the 
   }
 });
 
-t.test('SIGKILL under load: resets at once, ports free at once, the others unharmed', { timeout: 60_000 }, async (t) => {
+t.test('SIGKILL under load: resets at once, ports free at once, the others unharmed', { timeout: 100_000 }, async (t) => {
   await up(t, '--serve', 'http@8001');
   await serve(t, 'http@8002');
   const listed = async (): Promise<string> => (await tcpu(['ss', '-a'])).stdout;
@@ -86,7 +86,8 @@ t.test('SIGKILL under load: resets at once, ports free at once, the others unhar
     const before = Date.now();
     await victim.ended;
     await Promise.all(closed);
-    t.ok(Date.now() - before < 5000, `all connections ended within ${Date.now() - before} ms`);
+    // Without resets, Linux would try for a quarter of an hour.
+    t.ok(Date.now() - before < 20_000, `all connections ended within ${Date.now() - before} ms`);
     t.same([...new Set(errors)].filter((code) => code !== 'ECONNRESET' && code !== 'EPIPE'), [], 'by reset');
     // libuv may tell of a reset as of an end (POLLHUP after a read that was not full); Linux's TCP knows better.
     t.equal(resets() - resetsBefore, sockets.length, 'every one of them');
@@ -102,7 +103,7 @@ t.test('SIGKILL under load: resets at once, ports free at once, the others unhar
   t.equal(String((await once(socket, 'data'))[0]), 'x');
 });
 
-t.test('who may do what', { skip: process.getuid?.() === 0 ? lacking('setpriv') : 'needs root: NOT tested', timeout: 60_000 }, async (t) => {
+t.test('who may do what', { skip: process.getuid?.() === 0 ? lacking('setpriv') : 'needs root: NOT tested', timeout: 100_000 }, async (t) => {
   const path = join(process.env['XDG_RUNTIME_DIR']!, 'shared.sock');
   await must('chmod', '755', process.env['XDG_RUNTIME_DIR']!);
   const nobody = (...args: string[]): ReturnType<typeof run> => run('setpriv', [

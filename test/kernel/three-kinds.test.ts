@@ -39,7 +39,7 @@ async function digestOf(...args: string[]): Promise<{ code: number; bytes: numbe
 }
 
 for (const offload of ['on', 'off']) {
-  t.test(`all three on one address, offload ${offload}`, { skip, timeout: 110_000 }, async (t) => {
+  t.test(`all three on one address, offload ${offload}`, { skip, timeout: 200_000 }, async (t) => {
     await up(t, '--offload', offload, '--serve', services(0));
     await serve(t, services(1), '--tcp', 'tcpu');
     await serve(t, services(2), '--tcp', 'kernel');
@@ -65,7 +65,7 @@ for (const offload of ['on', 'off']) {
         await Promise.all(KINDS.map(async (kind, i) => {
           const json = await iperf3(family!, '-c', family === '-4' ? STACK4 : STACK6, '-p', String(5001 + i), '-t', '1', ...more);
           if (json.error !== undefined) t.fail(`${kind} ${family} ${more}: ${json.error}`);
-          else t.ok(json.end.sum_received.bytes > 1e6, `${kind} ${family} ${more}: ${json.end.sum_received.bytes}`);
+          else t.ok(json.end.sum_received.bytes > 1e5, `${kind} ${family} ${more}: ${json.end.sum_received.bytes}`);
         }));
       }
     });
