@@ -25,7 +25,6 @@ import { TcpCounters } from '../tcp/counters.ts';
 import { canHandOver } from '../tcp/handover.ts';
 import type { TimeWaitState } from '../tcp/handover.ts';
 import type { TcpHome } from '../tcp/home.ts';
-import { sendAck } from '../tcp/emit.ts';
 import { tcpIcmpError, tcpPathMtu } from '../tcp/icmp.ts';
 import { tcpInput } from '../tcp/input.ts';
 import { FlowSecrets } from '../tcp/isn.ts';
@@ -39,9 +38,7 @@ import { tcpTimers } from '../tcp/timeouts.ts';
 import { clearTimers, earliest } from '../tcp/timers.ts';
 import { shutdownSend } from '../tcp/user.ts';
 import { abortWith, dropSilently } from '../tcp/ending.ts';
-import { seqAdd, seqGt, seqMax } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
-import { ACK, FIN, RST, SYN } from '../wire/tcp.ts';
 import { AddressCounts } from './address-counts.ts';
 import { ConnectionTable } from './connection-table.ts';
 import type { TimeWaitConnection } from './connection-table.ts';
@@ -50,6 +47,7 @@ import type { LocalPorts } from './local-ports.ts';
 import { StalledSenders } from './stalled.ts';
 import type { TcpListener } from './tcp-listener.ts';
 import type { TimerQueue } from './timer-queue.ts';
+import { TimeWaiting } from './time-waiting.ts';
 import { TurnEnd } from './turn-end.ts';
 
 /** Most packets in a batch: what may be lent at one time. */
@@ -109,9 +107,8 @@ export class TcpHost implements TcpHome, Transport {
   readonly #fire: (tcb: Tcb) => void;
   /** The connection that the last segment belonged to. */
   #last: Tcb | null = null;
-  /** The SYN being handled reuses a pair in TIME-WAIT: its ISN must lie above this (RFC 9293 3.6.1, MAY-2). */
-  #reused = false;
-  #reusedAbove = 0 as Seq;
+  readonly #timeWaiting: TimeWaiting;
+  readonly #listens = (segment: Segment): boolean => this.#listening.find(segment.packet, segment) !== null;
 
   constructor(options: TcpHostOptions) {
     this.config = options.config;
@@ -132,6 +129,7 @@ export class TcpHost implements TcpHome, Transport {
     this.#turnEnd = new TurnEnd(options.ip, options.memory, options.flush);
     this.#timers = options.timers;
     this.#stateless = new StatelessSender(options.ip);
+    this.#timeWaiting = new TimeWaiting(this, this.#table, this.#stateless, options.wakeAt);
     const { connectionsPerAddress } = this.config.limits;
     this.#addresses = connectionsPerAddress === 0 ? null : new AddressCounts(connectionsPerAddress, options.random.int32());
     this.#stalled = new StalledSenders(this);
@@ -179,47 +177,15 @@ export class TcpHost implements TcpHome, Transport {
         tcpInput(tcb, segment);
         return;
       }
-      if (this.#inputTimeWait(segment, entry, this.#table.row(entry))) return;
+      this.#timeWaiting.forgetReuse();
+      if (this.#timeWaiting.input(segment, entry, this.#listens)) return;
     }
     if (this.#addresses !== null && !this.#addresses.admits(packet.src0, packet.src1, packet.src2, packet.src3)) {
       counters.AddressDrops++;
       return;
     }
     this.#listening.input(segment);
-    this.#reused = false;
-  }
-
-  /** Returns whether the segment is done with; false lets a new SYN open a new connection (MAY-2). */
-  #inputTimeWait(segment: Segment, entry: number, row: number): boolean {
-    const table = this.#table.timeWait;
-    const flags = segment.flags;
-    const rcvNxt = table.rcvNxt(row) as Seq;
-    if ((flags & RST) !== 0) {
-      // Exact only (RFC 5961 3.2).
-      if (segment.seq === rcvNxt) this.#table.endWait(entry);
-      return true;
-    }
-    // (With FIN it would open nothing.)
-    if ((flags & (SYN | ACK | FIN)) === SYN) {
-      const newer = segment.hasTimestamps && table.timestamps(row)
-        ? ((segment.tsVal - table.tsRecent(row)) | 0) > 0 || seqGt(segment.seq, rcvNxt) && segment.tsVal === table.tsRecent(row)
-        : seqGt(segment.seq, rcvNxt);
-      // Only where somebody listens: a forged SYN must not end the wait of a mere client.
-      if (newer && this.#listening.find(segment.packet, segment) !== null) {
-        this.counters.TimeWaitReuses++;
-        this.#reused = true;
-        this.#reusedAbove = table.sndNxt(row) as Seq;
-        this.#table.endWait(entry);
-        return false;
-      }
-    }
-    if (segment.segLen === 0 && segment.seq === rcvNxt) return true;
-    // The FIN again: the time begins anew.
-    if ((flags & FIN) !== 0 && ((segment.seq + segment.segLen) | 0) === rcvNxt) table.restart(row, (this.nowMs + this.config.timeWaitMs) | 0);
-    const sent = this.#stateless.acknowledge(segment, table.sndNxt(row), rcvNxt, table.window(row), table.tos(row), table.ttl(row),
-      table.timestamps(row), (this.nowMs + table.tsOffset(row)) | 0, table.tsRecent(row));
-    if (sent) this.counters.OutSegs++;
-    return true;
+    this.#timeWaiting.forgetReuse();
   }
 
   // ------------------------------------------------------------------------ what the engine asks
@@ -285,36 +251,18 @@ export class TcpHost implements TcpHome, Transport {
     const entry = tcb.entry;
     this.#forget(tcb);
     tcb.entry = -1;
-    if (entry < 0) return;
-    const config = this.config;
-    if (config.timeWaitMs === 0 || config.maxTimeWait === 0) {
-      // As long as the flow is ours.
-      if (tcb.ackNow) sendAck(tcb);
-      this.#table.remove(entry);
-      return;
-    }
-    const { timeWait } = this.#table;
-    if (timeWait.size >= config.maxTimeWait) {
-      this.counters.TimeWaitOverflows++;
-      this.#table.endWait(timeWait.oldestEntry);
-    }
-    const window = Math.min(tcb.rcvWnd >> Math.max(tcb.rcvWscale, 0), 0xffff);
-    this.#table.wait(entry, (this.nowMs + config.timeWaitMs) | 0, {
-      sndNxt: tcb.sndNxt, rcvNxt: tcb.rcvNxt, window, timestamps: tcb.timestamps, tsRecent: tcb.tsRecent, tsOffset: tcb.tsOffset,
-      tos: tcb.flow.tos, ttl: tcb.flow.ttl, leftMs: config.timeWaitMs,
-    });
-    this.#wakeAt((this.nowMs + config.timeWaitMs) | 0);
+    if (entry >= 0) this.#timeWaiting.enter(tcb, entry);
   }
 
   get reusing(): boolean {
-    return this.#reused;
+    return this.#timeWaiting.reusing;
   }
 
   initialSequence(tcb: Tcb): Seq {
     const flow = tcb.flow;
     const isn = this.#secrets.isn(flow.l0, flow.l1, flow.l2, flow.l3, flow.r0, flow.r1, flow.r2, flow.r3,
       portPair(tcb.localPort, tcb.remotePort), Math.imul(this.nowMs, 250));
-    return this.#reused ? seqMax(isn, seqAdd(this.#reusedAbove, 65_537)) : isn;
+    return this.#timeWaiting.aboveOld(isn);
   }
 
   timestampOffset(tcb: Tcb): number {
@@ -359,6 +307,18 @@ export class TcpHost implements TcpHome, Transport {
 
   forEachListener(visit: (listener: TcpListener) => void): void {
     this.#listening.forEach(visit);
+  }
+
+  /** As `insert`, for a connection that we open: it may take over a flow in TIME-WAIT. */
+  insertActive(tcb: Tcb): boolean {
+    this.#timeWaiting.forgetReuse();
+    this.#timeWaiting.reuse(tcb);
+    return this.insert(tcb);
+  }
+
+  /** Whether a connection that we open may have this flow although it is in TIME-WAIT. */
+  mayReuse(flow: IpFlow, localPort: number, remotePort: number): boolean {
+    return this.#timeWaiting.mayReuse(flow, localPort, remotePort);
   }
 
   /** Whether the table has the flow of this segment (`ports`: local << 16 | remote), in TIME-WAIT or not. */

@@ -238,7 +238,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     tcb.remotePort = port;
     const result = host.ports.connect(tcb, this.#bound ? this : null, this.#port);
     if (result < 0) return result;
-    if (!host.insert(tcb)) return this.#bound ? -EADDRNOTAVAIL : -EADDRINUSE;
+    if (!host.insertActive(tcb)) return this.#bound ? -EADDRNOTAVAIL : -EADDRINUSE;
     this.#port = tcb.localPort;
     this.#tcb = tcb;
     tcb.owner = this;

@@ -1,5 +1,5 @@
 /**
- * TIME-WAIT (RFC 9293 3.6, 3.10.7.4): what is left of a connection that closed first, in 40 bytes
+ * TIME-WAIT (RFC 9293 3.6, 3.10.7.4): what is left of a connection that closed first, in 44 bytes
  * beside its key in the connection table, instead of a TCB. All wait equally long, so a list in order
  * of arrival is all the clock that it takes. Freed rows are used again, so that pairs of ports that are
  * used over and over take no more room than there are rows alive. Rows that came from another home have less
@@ -10,7 +10,7 @@ import type { TimeWaitState } from '../tcp/handover.ts';
 import type { Seq } from '../wire/seq.ts';
 
 /** Int32 fields of a row. */
-const STRIDE = 10;
+const STRIDE = 11;
 const ENTRY = 0;
 const EXPIRES_MS = 1;
 const SND_NXT = 2;
@@ -23,6 +23,8 @@ const FLAGS = 7;
 /** Rows that came before and after, -1 at the ends. Free rows are linked by `NEXT`. */
 const PREVIOUS = 8;
 const NEXT = 9;
+/** When a segment without data was answered last (int32 ms); 0: never. */
+const ANSWERED_MS = 10;
 
 const TIMESTAMPS = 1 << 16;
 
@@ -56,6 +58,7 @@ export class TimeWaitTable {
     rows[r + WINDOW] = window;
     rows[r + TS_RECENT] = tsRecent;
     rows[r + TS_OFFSET] = tsOffset;
+    rows[r + ANSWERED_MS] = 0;
     rows[r + FLAGS] = (timestamps ? TIMESTAMPS : 0) | (tos << 8) | ttl;
     this.#append(row);
     return row;
@@ -141,8 +144,22 @@ export class TimeWaitTable {
       tsOffset: this.tsOffset(row),
       tos: this.tos(row),
       ttl: this.ttl(row),
-      leftMs: Math.max((this.#rows[row * STRIDE + EXPIRES_MS]! - nowMs) | 0, 1),
+      leftMs: Math.max(this.leftMs(row, nowMs), 1),
     };
+  }
+
+  /** How long the row still waits, ms. */
+  leftMs(row: number, nowMs: number): number {
+    return (this.#rows[row * STRIDE + EXPIRES_MS]! - nowMs) | 0;
+  }
+
+  /** Whether `leastMs` have passed since this last said yes; which it has then. */
+  mayAnswer(row: number, nowMs: number, leastMs: number): boolean {
+    const at = row * STRIDE + ANSWERED_MS;
+    const last = this.#rows[at]!;
+    if (last !== 0 && ((nowMs - last) >>> 0) < leastMs) return false;
+    this.#rows[at] = nowMs || 1;
+    return true;
   }
 
   /** The connection-table entry that the row is for. */

@@ -10,7 +10,7 @@ import type { IpFlow } from '../ip/flow.ts';
 import type { Random } from '../random.ts';
 import { FlowSecrets } from '../tcp/isn.ts';
 import type { Tcb } from '../tcp/tcb.ts';
-import { EPHEMERAL_COUNT, EPHEMERAL_FIRST, PortBindings } from './ports.ts';
+import { EPHEMERAL_COUNT, EPHEMERAL_FIRST, EPHEMERAL_LAST, PortBindings } from './ports.ts';
 
 /** Tells whether a flow is an application's (TCPK). */
 export type FlowClaim = (flow: IpFlow, localPort: number, remotePort: number) => boolean;
@@ -53,11 +53,23 @@ export class KernelPorts implements LocalPorts {
   connect(tcb: Tcb, user: PortUser | null, port: number): number {
     const routed = this.host!.ip.route(tcb.flow);
     if (routed < 0) return routed;
-    const local = user !== null ? port : this.pick(tcb.flow, tcb.remotePort);
+    const local = user !== null ? port : this.#pickAny(tcb.flow, tcb.remotePort);
     if (local < 0) return local;
     tcb.localPort = local;
-    if (user !== null && this.taken(tcb.flow, local, tcb.remotePort)) return -EADDRNOTAVAIL;
+    if (user !== null && this.taken(tcb.flow, local, tcb.remotePort) && !this.host!.mayReuse(tcb.flow, local, tcb.remotePort)) {
+      return -EADDRNOTAVAIL;
+    }
     return 0;
+  }
+
+  /** `pick`, or when all are in use, one whose connection to this remote end is over and may make room. */
+  #pickAny(flow: IpFlow, remotePort: number): number {
+    const free = this.pick(flow, remotePort);
+    if (free >= 0) return free;
+    for (let port = EPHEMERAL_FIRST; port <= EPHEMERAL_LAST; port++) {
+      if (!this.bindings.inUse(port) && this.host!.mayReuse(flow, port, remotePort)) return port;
+    }
+    return free;
   }
 
   opened(): boolean {

@@ -36,6 +36,13 @@ export interface TcpOptions {
   keepCount?: number;
   /** TIME-WAIT in ms. Default 60000, as Linux (RFC 9293 says 2 × MSL = 4 minutes). */
   timeWaitMs?: number;
+  /**
+   * Connections of ours may take over a pair of ports from TIME-WAIT, a second after it began, when timestamps were agreed
+   * on (Linux's tcp_tw_reuse = 1). Default true.
+   */
+  timeWaitReuse?: boolean;
+  /** RST does not end TIME-WAIT (RFC 1337, fix F1; Linux's tcp_rfc1337). Default false, as RFC 9293 3.10.7.4 says. */
+  rfc1337?: boolean;
   /** FIN-WAIT-2 of a connection that nobody holds any more, ms. Default 60000. */
   finWait2Ms?: number;
   /** Most connections, and most in TIME-WAIT, at one time. Default 262144, 65536. */
@@ -86,6 +93,8 @@ export interface TcpConfig {
   keepIntervalMs: number;
   keepCount: number;
   timeWaitMs: number;
+  timeWaitReuse: boolean;
+  rfc1337: boolean;
   finWait2Ms: number;
   maxConnections: number;
   maxTimeWait: number;
@@ -151,6 +160,8 @@ export function tcpConfig(options: TcpOptions = {}, given: TcpLimits = {}): TcpC
     keepIntervalMs: within('keepIntervalMs', options.keepIntervalMs ?? 75_000, 1000, 0x3fffffff),
     keepCount: within('keepCount', options.keepCount ?? 9, 1, 127),
     timeWaitMs: within('timeWaitMs', options.timeWaitMs ?? 60_000, 0, 600_000),
+    timeWaitReuse: options.timeWaitReuse ?? true,
+    rfc1337: options.rfc1337 ?? false,
     finWait2Ms: within('finWait2Ms', options.finWait2Ms ?? 60_000, 0, 600_000),
     maxConnections: limits.connections,
     maxTimeWait: limits.timeWait,
