@@ -25,7 +25,9 @@ import { SystemRandom } from './random.ts';
 import type { Random } from './random.ts';
 import type { BsdSocket, EchoProvider, SocketProvider, UdpProvider } from './socket.ts';
 import type { Stack } from './stack.ts';
+import { tcpConfig } from './tcp/config.ts';
 import type { TcpOptions } from './tcp/config.ts';
+import { checkCongestion } from './tcp/congestion/congestion-control.ts';
 import { VIOLATION_NAMES } from './tcpk/egress.ts';
 import { ChannelTcpu } from './tcpu/channel-tcpu.ts';
 import { tcpuCounters, tcpuReport } from './tcpu/tcpu-report.ts';
@@ -305,12 +307,16 @@ export function attach(options: AttachOptions = {}): Promise<Attachment> {
   const sizes = { ...DEFAULT_WINDOW, ...options.window };
   const fault = windowFault(sizes);
   if (fault !== null) throw new RangeError(`window.${fault}`);
+  return attachChecked(options, sizes);
+}
+
+async function attachChecked(options: AttachOptions, sizes: WindowSizes): Promise<Attachment> {
+  // Before there is anything that would have to be given back.
+  checkCongestion(tcpConfig(options.options).congestion);
   if (options.thread === true) return attachThread(options, sizes);
-  if (options.stack !== undefined) {
-    const { stack } = options;
-    return Promise.resolve(new OwnAttachment(stack.attach({ name: options.name, sizes }), options.clock ?? stack.clock, options));
-  }
-  return attachProcess(options, sizes);
+  const { stack } = options;
+  if (stack === undefined) return attachProcess(options, sizes);
+  return new OwnAttachment(stack.attach({ name: options.name, sizes }), options.clock ?? stack.clock, options);
 }
 
 async function attachProcess(options: AttachOptions, sizes: WindowSizes): Promise<OwnAttachment> {

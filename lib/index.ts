@@ -70,7 +70,7 @@ export type { IpLimits, Limits, TcpLimits, UdpLimits } from './limits.ts';
 export type { TcpOptions } from './tcp/config.ts';
 export type { UdpSocket } from './kernel/udp-socket.ts';
 export { createNet } from './net/net.ts';
-export type { ConnectOptions, ListenOptions, Net, Server, ServerOptions, Socket } from './net/net.ts';
+export type { ConnectOptions, ListenOptions, Net, Server, ServerOptions, Socket, SocketTcpOptions } from './net/net.ts';
 export type { Dgram } from './net/dgram.ts';
 export { ping } from './net/ping.ts';
 export type { PingOptions, PingResult } from './net/ping.ts';

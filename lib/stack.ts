@@ -44,7 +44,7 @@ import { IPPROTO_TCP, IPPROTO_UDP, SOCK_STREAM } from './socket.ts';
 import type { BsdSocket, SocketProvider } from './socket.ts';
 import { tcpConfig } from './tcp/config.ts';
 import type { TcpOptions } from './tcp/config.ts';
-import { createCongestionControl, congestionNames } from './tcp/congestion/congestion-control.ts';
+import { checkCongestion } from './tcp/congestion/congestion-control.ts';
 import type { Application, SocketCalls } from './tcpk/application.ts';
 import { AttachServer } from './tcpk/attach-server.ts';
 import { LocalChannel } from './tcpk/local-channel.ts';
@@ -183,9 +183,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     if (!Array.isArray(options.addresses)) throw new RangeError('a stack needs addresses; give for example addresses: [\'10.90.0.2/24\']');
     resolveLimits(options.limits);
     const config = tcpConfig(options.tcp, options.limits?.tcp);
-    if (createCongestionControl(config.congestion) === undefined) {
-      throw new RangeError(`there is no congestion control '${config.congestion}'; there are ${congestionNames().join(', ')}`);
-    }
+    checkCongestion(config.congestion);
     const addresses = options.addresses.map((text) => {
       const cidr = parseCidr(text);
       if (cidr === null) throw new RangeError(`'${text}' is not an address with prefix; write for example 10.90.0.2/24 or fd90::2/64`);

@@ -11,7 +11,7 @@ import { addAttachOptions, attachTo, stackGone, wantsAttach } from './control-op
 import type { AttachCliOptions } from './control-options.ts';
 import { CliError, EXIT_USAGE } from './exit.ts';
 import { asCliError, openStack } from './open-stack.ts';
-import { DEVICE_OPTIONS, addDeviceOptions, parsePortArgument, planDevice, seconds } from './options.ts';
+import { DEVICE_OPTIONS, addCongestionOption, addDeviceOptions, parsePortArgument, planDevice, seconds } from './options.ts';
 import type { DeviceOptions } from './options.ts';
 import { onSignals } from './signals.ts';
 
@@ -25,6 +25,7 @@ interface NcOptions extends DeviceOptions, AttachCliOptions {
   shutdown?: boolean;
   wait?: number;
   verbose?: boolean;
+  congestion?: string;
 }
 
 export function addNc(program: Command): void {
@@ -39,7 +40,7 @@ export function addNc(program: Command): void {
       '-w, --wait <seconds>', 'give up when connecting takes longer, and end when nothing has moved for so long',
     ).argParser(seconds(0.01, 1e6)))
     .option('-v, --verbose', 'say on stderr what happens');
-  addAttachOptions(addDeviceOptions(command), true)
+  addAttachOptions(addDeviceOptions(addCongestionOption(command)), true)
     .addHelpText('after', `
 The stack is made for this command and lives as long as it, unless --attach takes a running one. Without -N
 a connection stays open after stdin has ended, until the peer closes; with -N it stays open after the peer has
@@ -93,6 +94,7 @@ async function nc(command: Command, target: string, portText: string | undefined
   } catch (error) {
     throw new CliError((error as Error).message.replace(/\.$/, ''), EXIT_USAGE);
   }
+  if (options.udp && options.congestion !== undefined) throw new CliError('--congestion is for TCP; leave out -u', EXIT_USAGE);
   const open = await openHost(command, options);
   const say = (text: string): void => {
     if (options.verbose) process.stderr.write(`${text}\n`);
@@ -141,10 +143,11 @@ async function stream(
   { net }: Host, host: string | null, port: number, options: NcOptions, say: (text: string) => void,
 ): Promise<void> {
   const timeoutMs = options.wait === undefined ? 0 : options.wait * 1000;
+  const tcp = { congestion: options.congestion };
   const socket = await new Promise<Socket>((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException): void => reject(failure(error, host, port));
     if (host === null) {
-      const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true }, (taken) => {
+      const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true, tcp }, (taken) => {
         server.close();
         say(`connection from ${taken.remoteAddress} port ${taken.remotePort}`);
         resolve(taken);
@@ -153,7 +156,7 @@ async function stream(
       server.listen(port, () => say(`listening on port ${port}`));
       return;
     }
-    const made = net.connect({ host, port, allowHalfOpen: true });
+    const made = net.connect({ host, port, allowHalfOpen: true, tcp });
     const late = timeoutMs === 0 ? null : setTimeout(() => {
       made.destroy();
       reject(failure(Object.assign(new Error('connect ETIMEDOUT'), { code: 'ETIMEDOUT' }), host, port));

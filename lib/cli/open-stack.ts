@@ -13,6 +13,7 @@ import type { Tun } from '../link/tun.ts';
 import { ServiceError } from '../services/index.ts';
 import { createStack } from '../stack.ts';
 import type { Stack } from '../stack.ts';
+import type { TcpOptions } from '../tcp/config.ts';
 import { AttachServerError } from '../tcpk/attach-server.ts';
 import { CliError } from './exit.ts';
 import { DEFAULT_ADDRESSES, DEFAULT_HOST_ADDRESSES, isInside } from './options.ts';
@@ -58,9 +59,9 @@ function checkHostAddresses(plan: DevicePlan): void {
 
 /**
  * Opens the device, wraps it with what was asked for, and puts a stack on it, to which applications may attach or
- * not. Throws `CliError`.
+ * not, and with these options of TCP. Throws `CliError`.
  */
-export function openStack(asked: DevicePlan, applications = false): OpenStack {
+export function openStack(asked: DevicePlan, applications = false, tcp: TcpOptions = {}): OpenStack {
   const plan = withoutUnusableDefaults(asked);
   checkHostAddresses(plan);
   let tun: Tun | null = null;
@@ -77,7 +78,7 @@ export function openStack(asked: DevicePlan, applications = false): OpenStack {
     let link: Link = tun;
     if (plan.capture !== null) link = openCapture(link, plan.capture);
     link = trace(link);
-    const stack = createStack({ link, addresses: plan.addresses.map((one) => one.text), applications });
+    const stack = createStack({ link, addresses: plan.addresses.map((one) => one.text), applications, tcp });
     const offload = (tun.features & (LINK_TSO4 | LINK_TSO6)) !== 0;
     return { stack, tun, addresses: plan.addresses, hostAddresses: plan.hostAddresses, offload };
   } catch (error) {

@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { AbstractIPNum, IPv4, IPv4CidrRange, IPv6, IPv6CidrRange } from 'ip-num';
 import { parseServeList } from '../services/index.ts';
 import type { ServiceChoice } from '../services/index.ts';
+import { congestionNames } from '../tcp/congestion/congestion-control.ts';
 import { CliError, EXIT_USAGE } from './exit.ts';
 
 export const DEFAULT_TUN = 'tcpu0';
@@ -179,6 +180,12 @@ export function addDeviceOptions(command: Command): Command {
       + 'off does it all here',
     ).default('auto').choices(['auto', 'on', 'off']))
     .addOption(new Option('--capture <file.pcapng>', 'record all packets, for Wireshark or tshark'));
+}
+
+export function addCongestionOption(command: Command): Command {
+  return command.addOption(new Option(
+    '--congestion <name>', "congestion control of its TCP connections' sending side (default: cubic)",
+  ).choices(congestionNames()));
 }
 
 /** Fills in defaults and checks what goes together. Throws `CliError` (usage). */

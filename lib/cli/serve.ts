@@ -4,17 +4,20 @@ import { Argument, Option } from 'commander';
 import type { Command } from 'commander';
 import type { Attachment } from '../attach.ts';
 import type { WindowSizes } from '../channel/window.ts';
+import { createNet } from '../net/net.ts';
+import { withTcp } from '../net/tcp-options.ts';
 import { startServices } from '../services/index.ts';
-import type { RunningService, ServiceChoice } from '../services/index.ts';
+import type { RunningService, ServiceChoice, ServiceHost } from '../services/index.ts';
 import { addSocketOption, addTcpOption, attachTo, parseWindow, socketPath, stackGone } from './control-options.ts';
 import type { SocketOptions } from './control-options.ts';
 import { asCliError } from './open-stack.ts';
-import { parseServeArgument } from './options.ts';
+import { addCongestionOption, parseServeArgument } from './options.ts';
 import { onSignals } from './signals.ts';
 import { serviceHelp } from './up.ts';
 
 interface ServeOptions extends SocketOptions {
   thread?: boolean;
+  congestion?: string;
   window?: Partial<WindowSizes>;
   json?: boolean;
 }
@@ -25,7 +28,7 @@ export function addServe(program: Command): void {
     .addArgument(new Argument(
       '<list>', 'services to run, as name or name@port, separated by commas; all for every one',
     ).argParser(parseServeArgument));
-  addTcpOption(addSocketOption(command))
+  addCongestionOption(addTcpOption(addSocketOption(command)))
     .addOption(new Option(
       '--window <sizes>',
       'sizes of the memory shared with the stack, such as rx=4M,memory=32M (default: rx=4M,tx=256K,call=256K,memory=8M)',
@@ -53,7 +56,7 @@ async function serve(list: ServiceChoice[], options: ServeOptions): Promise<void
   const gone = stackGone(attachment, options);
   let running: RunningService[];
   try {
-    running = await startServices(attachment, list);
+    running = await startServices(hostFor(attachment, options.congestion), list);
   } catch (error) {
     await attachment.close({ graceful: false });
     throw asCliError(error);
@@ -65,6 +68,21 @@ async function serve(list: ServiceChoice[], options: ServeOptions): Promise<void
   for (const service of running) service.close(true);
   // What is left to do for closing connections the stack takes over.
   await attachment.close();
+}
+
+/** What the services stand on: the attachment, whose sockets have the congestion control that was asked for. */
+function hostFor(attachment: Attachment, congestion: string | undefined): ServiceHost {
+  if (congestion === undefined) return attachment;
+  const provider = withTcp(attachment, { congestion });
+  return {
+    socket: provider.socket,
+    net: createNet(provider),
+    udp: attachment.udp,
+    clock: attachment.clock,
+    addresses: attachment.addresses,
+    connections: () => attachment.connections(),
+    counters: () => attachment.counters(),
+  };
 }
 
 /** `ready socket=… tcp=… address=… serve=… pid=…`, or the same as JSON. */

@@ -10,7 +10,7 @@ import type { AttachServer } from '../tcpk/attach-server.ts';
 import { DEFAULT_SOCKET_TEXT } from './control-options.ts';
 import { asCliError, openStack } from './open-stack.ts';
 import type { OpenStack } from './open-stack.ts';
-import { addDeviceOptions, parseServeArgument, planDevice, seconds } from './options.ts';
+import { addCongestionOption, addDeviceOptions, parseServeArgument, planDevice, seconds } from './options.ts';
 import type { DeviceOptions } from './options.ts';
 import { onSignals } from './signals.ts';
 import { StatsPrinter } from './stats.ts';
@@ -26,6 +26,7 @@ interface UpOptions extends DeviceOptions {
   socket?: string | false;
   socketMode: number;
   allowPrivilegedPorts?: boolean;
+  congestion?: string;
 }
 
 /** Permission bits in octal. */
@@ -43,7 +44,7 @@ export function serviceHelp(): string {
 
 export function addUp(program: Command): void {
   const command = program.command('up').description('run a stack in the foreground, until SIGINT or SIGTERM');
-  addDeviceOptions(command)
+  addCongestionOption(addDeviceOptions(command))
     .addOption(new Option(
       '--serve <list>',
       'services to run, as name or name@port, separated by commas; all for every one',
@@ -80,7 +81,7 @@ Examples:
 }
 
 async function up(options: UpOptions): Promise<void> {
-  const open = openStack(planDevice(options), options.socket !== false);
+  const open = openStack(planDevice(options), options.socket !== false, { congestion: options.congestion });
   let running: RunningService[] = [];
   let control: AttachServer | null;
   try {

@@ -12,7 +12,7 @@ import {
   TCP_USER_TIMEOUT,
 } from '../socket.ts';
 import type { BsdSocket, SocketAddress, TcpInfo } from '../socket.ts';
-import { createCongestionControl } from '../tcp/congestion/congestion-control.ts';
+import { changeCongestionControl, createCongestionControl } from '../tcp/congestion/congestion-control.ts';
 import { MAX_BUFFER, MIN_BUFFER } from '../tcp/config.ts';
 import { tcpInfo } from '../tcp/info.ts';
 import { discardReceived } from '../tcp/ending.ts';
@@ -492,7 +492,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
       const congestion = typeof value === 'string' ? createCongestionControl(value) : undefined;
       if (congestion === undefined) return -ENOPROTOOPT;
       options.congestion = String(value);
-      if (tcb !== null) tcb.congestion = congestion;
+      if (tcb !== null) changeCongestionControl(tcb, congestion);
       if (this.#listener !== null) this.#listener.congestion = options.congestion;
       return 0;
     }

@@ -20,6 +20,7 @@ import { defer, enter, leave } from './readiness.ts';
 import type { Socket, SocketOptions } from './socket.ts';
 import { startTimer } from './stream-timer.ts';
 import type { StreamTimer } from './stream-timer.ts';
+import { applyTcp } from './tcp-options.ts';
 
 /** Resolves a name, with the signature of `dns.lookup`. */
 export type LookupFunction = (
@@ -223,6 +224,8 @@ function begin(socket: Socket, attempt: ConnectAttempt, address: string, family:
   const handle = socket._provider.socket(family === 6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
   if (typeof handle === 'number') return exceptionWithHostPort(handle, 'connect', address, port);
   socket._attach(handle);
+  const set = socket._tcp === null ? 0 : applyTcp(handle, socket._tcp);
+  if (set < 0) return exceptionWithHostPort(set, 'setsockopt', address, port);
   const localAddress = attempt.addresses === null ? attempt.localAddress : undefined;
   if (localAddress || attempt.localPort) {
     const from = localAddress || (family === 6 ? '::' : '0.0.0.0');

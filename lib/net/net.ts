@@ -18,6 +18,7 @@ export type { ConnectOptions, LookupFunction, TcpConnectOptions } from './connec
 export type { NetError } from './errors.ts';
 export type { DropArgument, ListenOptions, ServerOptions } from './server.ts';
 export type { OnReadOptions, SocketOptions } from './socket.ts';
+export type { SocketTcpOptions } from './tcp-options.ts';
 export type { BaseSocket as Socket, BaseServer as Server };
 
 /** Connects a new socket, as `net.connect` does. */

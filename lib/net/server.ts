@@ -21,6 +21,8 @@ import {
 import { enter, leave, notify } from './readiness.ts';
 import type { ReadyTarget } from './readiness.ts';
 import type { Socket, SocketOptions } from './socket.ts';
+import { applyTcp, validateTcp } from './tcp-options.ts';
+import type { SocketTcpOptions } from './tcp-options.ts';
 
 export interface ServerOptions {
   allowHalfOpen?: boolean;
@@ -32,6 +34,8 @@ export interface ServerOptions {
   keepAliveInitialDelay?: number;
   /** Of both sides of accepted sockets, bytes. */
   highWaterMark?: number;
+  /** Of accepted connections: congestion control and the like; an extension. */
+  tcp?: SocketTcpOptions;
 }
 
 export interface ListenOptions {
@@ -81,6 +85,7 @@ export class Server extends EventEmitter implements ReadyTarget {
   /** Seconds, as in Node. */
   keepAliveInitialDelay: number;
   highWaterMark: number;
+  readonly _tcp: SocketTcpOptions | null;
   /** Connections beyond this many are closed at once ('drop'); 0 or undefined: no limit. */
   declare maxConnections: number;
   private _unref = false;
@@ -100,6 +105,7 @@ export class Server extends EventEmitter implements ReadyTarget {
       validateNumber(options.keepAliveInitialDelay, 'options.keepAliveInitialDelay');
     }
     if (options?.highWaterMark !== undefined) validateNumber(options.highWaterMark, 'options.highWaterMark');
+    this._tcp = options?.tcp === undefined ? null : validateTcp(options.tcp);
     this.allowHalfOpen = Boolean(options?.allowHalfOpen);
     this.pauseOnConnect = Boolean(options?.pauseOnConnect);
     this.noDelay = Boolean(options?.noDelay);
@@ -216,7 +222,8 @@ export class Server extends EventEmitter implements ReadyTarget {
     handle.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
     if (options.reusePort) handle.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1);
     if (options.ipv6Only && domain === AF_INET6) handle.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    const result = handle.bind(address, port);
+    let result = this._tcp === null ? 0 : applyTcp(handle, this._tcp);
+    if (result === 0) result = handle.bind(address, port);
     if (result === 0) return handle;
     handle.close();
     return result;

@@ -9,9 +9,11 @@ import {
   IPPROTO_TCP, SOL_SOCKET, SO_KEEPALIVE, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_NODELAY,
 } from '../socket.ts';
 import type { BsdSocket, SocketAddress, TcpInfo } from '../socket.ts';
-import { validateFunction, validateTimeout } from './errors.ts';
+import { errnoException, validateFunction, validateTimeout } from './errors.ts';
 import { startTimer } from './stream-timer.ts';
 import type { StreamTimer } from './stream-timer.ts';
+import { applyTcp, validateCongestion } from './tcp-options.ts';
+import type { SocketTcpOptions } from './tcp-options.ts';
 
 /** Bits of `_flags`. */
 export const UNREF = 1;
@@ -35,6 +37,8 @@ export class SocketBase extends Duplex {
   timeout: number | undefined = undefined;
   protected _flags = 0;
   private _keepAliveDelay = 0;
+  /** @internal What the `tcp` option said; null: nothing. */
+  _tcp: SocketTcpOptions | null = null;
   private _timer: StreamTimer | null = null;
   protected _sockname: SocketAddress | null = null;
   protected _peername: SocketAddress | null = null;
@@ -91,6 +95,19 @@ export class SocketBase extends Duplex {
     this._flags = enable ? this._flags | KEEP_ALIVE : this._flags & ~KEEP_ALIVE;
     this._keepAliveDelay = initialDelay !== undefined && initialDelay > 0 ? Math.trunc(initialDelay / 1000) : 0;
     if (this._bsd !== null) this._applyKeepAlive(this._bsd);
+    return this;
+  }
+
+  /**
+   * Chooses the congestion control by name, now or for when there is a connection. An extension: Node has no such method.
+   *
+   * @throws ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE with the names that there are
+   */
+  setCongestion(name: string): this {
+    validateCongestion(name, 'name');
+    this._tcp = { ...this._tcp, congestion: name };
+    const result = this._bsd === null ? 0 : applyTcp(this._bsd, this._tcp);
+    if (result < 0) throw errnoException(result, 'setsockopt');
     return this;
   }
 

@@ -3,7 +3,8 @@
  *
  * Members, events, their order and the error objects are those of Node 20 (documentation of `net.Socket`; held by
  * the parity tests). Differences: there are no Unix domain sockets and no file descriptors; there is no `_handle`,
- * so that Node's own http, tls and http2 take their JavaScript stream path; `tcpInfo()` is an extension. Host names
+ * so that Node's own http, tls and http2 take their JavaScript stream path; `tcpInfo()`, `setCongestion()` and the option
+ * `tcp` are extensions. Host names
  * are resolved by the host's resolver (`dns.lookup`) unless `lookup` is given.
  *
  * Back-pressure: the stream reads from the receive buffer only while it wants data, so that a slow reader lets the
@@ -28,6 +29,8 @@ import type { ReadyTarget } from './readiness.ts';
 import { receiveChunk } from './receive-pool.ts';
 import type { Server } from './server.ts';
 import { KEEP_ALIVE, NO_DELAY, SocketBase, UNREF } from './socket-base.ts';
+import { validateTcp } from './tcp-options.ts';
+import type { SocketTcpOptions } from './tcp-options.ts';
 
 /** Received bytes go straight into a buffer of the user's; there are no 'data' events then. */
 export interface OnReadOptions {
@@ -47,6 +50,8 @@ export interface SocketOptions extends DuplexOptions {
   keepAlive?: boolean;
   /** Milliseconds. */
   keepAliveInitialDelay?: number;
+  /** Congestion control and the like; an extension. */
+  tcp?: SocketTcpOptions;
   onread?: OnReadOptions | null;
   signal?: AbortSignal;
   /** @internal An accepted connection; `_start()` begins to read. */
@@ -128,6 +133,7 @@ export class Socket extends SocketBase implements ReadyTarget {
     if (options === undefined) return;
     if (options.noDelay) this.setNoDelay();
     if (options.keepAlive) this.setKeepAlive(true, options.keepAliveInitialDelay);
+    if (options.tcp !== undefined) this._tcp = validateTcp(options.tcp);
     if (options.signal?.aborted) this._flags |= ABORTED;
     const onread = options.onread;
     if (onread !== null && typeof onread === 'object' && typeof onread.callback === 'function' &&
@@ -169,6 +175,7 @@ export class Socket extends SocketBase implements ReadyTarget {
     if (listener !== null) this.once('connect', listener);
     if (options.port === undefined && options.path == null) throw missingConnectArgs();
     if (options.path) throw notOnThisStack('options.path', options.path);
+    if (options.tcp !== undefined) this._tcp = validateTcp(options.tcp);
     if (this._flags & ABORTED) return this;
     if (this.destroyed) this._reuse();
     this._refreshTimer();

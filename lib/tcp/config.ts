@@ -6,7 +6,7 @@ import type { TcpLimits } from '../limits.ts';
 export type SynCookieMode = 'auto' | 'always' | 'off';
 
 export interface TcpOptions {
-  /** Congestion control of new connections: 'cubic' (RFC 9438, default) or 'newreno' (RFC 5681, 6582). */
+  /** Congestion control of new connections: 'cubic' (RFC 9438, default), 'bbr' (version 1) or 'newreno' (RFC 5681, 6582). */
   congestion?: string;
   /** Receive buffer, bytes: what it starts at and what it may grow to by itself. Default 128 KiB, 4 MiB. */
   rcvbuf?: { initial?: number; max?: number };

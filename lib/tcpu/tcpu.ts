@@ -19,7 +19,7 @@ import type { IpLayer, Turn } from '../ip/transport.ts';
 import type { Random } from '../random.ts';
 import { IPPROTO_TCP, SOCK_STREAM } from '../socket.ts';
 import type { BsdSocket, SocketProvider } from '../socket.ts';
-import { createCongestionControl, congestionNames } from '../tcp/congestion/congestion-control.ts';
+import { checkCongestion } from '../tcp/congestion/congestion-control.ts';
 import type { TcpOptions } from '../tcp/config.ts';
 import { createTcpuTcp } from './tcpu-tcp.ts';
 
@@ -64,9 +64,7 @@ export class Tcpu implements Turn, SocketProvider {
       flush: options.flush, refs: options.refs,
       wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
     });
-    if (createCongestionControl(this.tcp.config.congestion) === undefined) {
-      throw new RangeError(`there is no congestion control '${this.tcp.config.congestion}'; there are ${congestionNames().join(', ')}`);
-    }
+    checkCongestion(this.tcp.config.congestion);
     this.#setNow();
     this.tcp.advance();
   }

@@ -95,7 +95,7 @@ t.test('no stack', { timeout: 30_000 }, async (t) => {
 t.test('services of three processes on one address, and what is seen of them', { timeout: 100_000 }, async (t) => {
   const stack = await up(t, '--serve', 'echo');
   const [own, classic] = await Promise.all([
-    serve(t, 'echo@7001,http@8001', '--window', 'rx=1M,memory=4M'), serve(t, 'echo@7002,http@8002', '--tcp', 'kernel', '--json'),
+    serve(t, 'echo@7001,http@8001', '--window', 'rx=1M,memory=4M'), serve(t, 'echo@7002,http@8002', '--tcp', 'kernel', '--json', '--congestion', 'bbr'),
   ]);
   const pids = { stack: stack.child.pid!, own: own.child.pid!, classic: classic.child.pid! };
 
@@ -132,6 +132,7 @@ t.test('services of three processes on one address, and what is seen of them', {
     t.equal(listening.stdout.match(/^LISTEN +0 +511 +\[::\]:\d+ +\* /gm)?.length, 5);
     const figures = /\bcubic wscale:\d+,\d+ rto:\d+ rtt:[0-9.]+\/[0-9.]+ mss:1448 pmtu:1500 .*\bbytes_sent:1 .*\bbytes_received:1 /;
     t.match(all.stdout, new RegExp(`^ESTABLISHED .*tcpu .*\\n\\t .*${figures.source}`, 'm'));
+    t.match(all.stdout, /^ESTABLISHED .*:7002 .*kernel .*\n\t .*\bbbr wscale:/m, 'what --congestion says');
     t.match(all.stdout, /^LISTEN /m);
     const list = JSON.parse(json.stdout) as OwnedConnection[];
     t.match(list.find((one) => one.state === 'ESTABLISHED' && one.local.port === 7002), {

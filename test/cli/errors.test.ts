@@ -29,6 +29,8 @@ t.test('wrong usage: 2', { timeout: 100_000 }, async (t) => {
     [['up', '--offload', 'maybe'], /Allowed choices are auto, on, off/],
     [['up', '--stats', 'often'], /'often' is not a number of seconds/],
     [['up', '--tun', 'a-name-that-is-too-long'], /cannot name a device; use up to 15/],
+    [['up', '--congestion', 'vegas'], /Allowed choices are cubic, bbr, newreno, reno/],
+    [['nc', '-u', '--congestion', 'bbr', '10.90.0.1', '7'], /--congestion is for TCP/],
     [['up', '--nonsense'], /unknown option '--nonsense'/],
     [['ping'], /missing required argument 'host'/],
     [['ping', '-c', '0', '10.90.0.1'], /'0' is not a whole number/],

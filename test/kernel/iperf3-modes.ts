@@ -51,6 +51,7 @@ export const TCP_MODES: Mode[] = [
   ['-b 50M -R', ['-t', '1', '-b', '50M', '-R'], atRate(40e6, 60e6)],
   ['-O 1', ['-t', '1', '-O', '1', '-b', '20M', '-R'], (end) => between(end.sum_sent.bytes, 0, 3.5e6)],
   ['-C cubic', ['-t', '1', '-C', 'cubic', '-R'], anything, (t, end) => t.equal(end.sender_tcp_congestion, 'cubic')],
+  ['-C reno', ['-t', '1', '-C', 'reno', '-R'], anything, (t, end) => t.equal(end.sender_tcp_congestion, 'newreno')],
 ];
 
 export const UDP_MODES: Mode[] = [

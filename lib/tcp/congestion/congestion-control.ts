@@ -74,6 +74,22 @@ export function congestionNames(): string[] {
   return [...makers.keys()];
 }
 
+/** Another algorithm takes over, perhaps in the middle of a connection; the same one goes on with what it knows. */
+export function changeCongestionControl(tcb: Tcb, next: CongestionControl): void {
+  if (tcb.congestion.name === next.name) return;
+  if (tcb.congestion.model !== undefined && next.model === undefined) {
+    // What a model has found out is where to go on from, not to begin slow start at.
+    tcb.ssthresh = Math.min(tcb.ssthresh, Math.max(tcb.cwnd, 2 * tcb.sndMss));
+    tcb.pacingRate = 0;
+  }
+  tcb.congestion = next;
+}
+
+/** @throws RangeError when there is no such algorithm, with the names of those that there are */
+export function checkCongestion(name: string): void {
+  if (!makers.has(name)) throw new RangeError(`there is no congestion control '${name}'; there are ${congestionNames().join(', ')}`);
+}
+
 /** A new object for one connection, or undefined when there is no such algorithm. */
 export function createCongestionControl(name: string): CongestionControl | undefined {
   return makers.get(name)?.();
