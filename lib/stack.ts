@@ -45,6 +45,7 @@ import type { BsdSocket, SocketProvider } from './socket.ts';
 import { tcpConfig } from './tcp/config.ts';
 import type { TcpOptions } from './tcp/config.ts';
 import { checkCongestion } from './tcp/congestion/congestion-control.ts';
+import { tcpPathMtu } from './tcp/icmp.ts';
 import type { Application, SocketCalls } from './tcpk/application.ts';
 import { AttachServer } from './tcpk/attach-server.ts';
 import { LocalChannel } from './tcpk/local-channel.ts';
@@ -320,6 +321,18 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     this.#flush();
     if (this.udp.blocked) this.udp.writable();
     this.tcpk?.writable();
+    this.leave();
+  }
+
+  /**
+   * The link's MTU is another: connections take it over at once, and send again what was too large for it. To be called
+   * by whoever changes it; the stack does not watch its link. Applications with a TCP of their own are not told.
+   */
+  mtuChanged(): void {
+    if (this.#closed) return;
+    this.enter();
+    this.ip.setMtu(this.link.mtu);
+    this.tcp.forEach((tcb) => tcpPathMtu(tcb));
     this.leave();
   }
 

@@ -180,7 +180,7 @@ export class SimHost implements SimNode {
   /** @internal */
   mtuChanged(link: SimLink): void {
     this.#port.mtu = link.mtu;
-    this.stack.ip.setMtu(link.mtu);
+    this.stack.mtuChanged();
   }
 
   /** @internal */

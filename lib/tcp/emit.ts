@@ -161,4 +161,6 @@ export function updateSndMss(tcb: Tcb): void {
   if (tcb.userMss > 0) mss = Math.min(mss, tcb.userMss);
   if (tcb.timestamps) mss -= OPTLEN_TIMESTAMPS_PADDED;
   tcb.sndMss = Math.max(mss, 8);
+  // A window of one segment stays one (RFC 5681 3.1: the loss window); a smaller one would let nothing out.
+  if (tcb.cwnd < tcb.sndMss) tcb.cwnd = tcb.sndMss;
 }

@@ -59,7 +59,7 @@ export interface Draw {
 }
 
 /** Draws of one seed. */
-class Dice {
+export class Dice {
   readonly #random: SeededRandom;
 
   constructor(seed: number) {
@@ -89,7 +89,7 @@ class Dice {
   }
 }
 
-function drawTcp(dice: Dice, crowded: boolean): TcpOptions {
+export function drawTcp(dice: Dice, crowded: boolean): TcpOptions {
   const rcvbuf = dice.spread(crowded ? 100_000 : 4096, 1 << 20);
   const sndbuf = dice.spread(crowded ? 100_000 : 4096, 1 << 20);
   return {
@@ -125,7 +125,7 @@ function drawStream(dice: Dice, most: number, crowded: boolean): StreamDraw {
   };
 }
 
-function drawConnection(dice: Dice, most: number, crowded: boolean): ConnectionDraw {
+export function drawConnection(dice: Dice, most: number, crowded: boolean): ConnectionDraw {
   const streams: [StreamDraw, StreamDraw] = [drawStream(dice, most, crowded), drawStream(dice, most, crowded)];
   if (dice.chance(0.4)) streams[dice.whole(0, 1)]!.endsAfterPeer = true;
   // Closing early loses nothing only where nothing comes: the other end sends nothing and waits for the end.

@@ -382,3 +382,14 @@ t.test('bad options are named', async (t) => {
   t.throws(() => sim.link(sim.router(), a), /host1 has a link already, to host2; a host has one: put a router between/);
   sim.close();
 });
+
+t.test('a link whose MTU changes: connections take it over at once', async (t) => {
+  for (const mtu of [1300, 9000]) {
+    const { sim, a, b, link } = two({ delayMs: 5, rate: '50Mbit' });
+    sim.at(200, () => link.set({ mtu }));
+    await sim.run(() => transfer(sim, a, b, 5_000_000));
+    t.ok(sim.nowMs < 5000, `MTU ${mtu}: ${sim.nowMs} ms`);
+    t.equal(a.stack.counters().tcp!.RtoTimeouts, 0, 'no timer was needed');
+    sim.close();
+  }
+});

@@ -214,12 +214,12 @@ function nonZero(counters: object): object {
 }
 
 /** The connections as they stand, for a person. */
-function describe(hosts: Host[]): string {
+export function describe(hosts: readonly Pick<Host, 'name' | 'tcp' | 'memory' | 'tcpu' | 'application'>[]): string {
   const lines: string[] = [];
   for (const stack of hosts) {
     stack.tcp.forEach((tcb) => {
       lines.push(`  ${stack.name} ${tcb.localPort}->${tcb.remotePort} state ${tcb.state} flight ${tcb.flight} unsent ${(tcb.sndEnd - tcb.sndNxt) | 0}`
-        + ` sndWnd ${tcb.sndWnd} cwnd ${tcb.cwnd} pipe ${tcb.pipe} mss ${tcb.sndMss} recovery ${tcb.recovery} sacked ${tcb.sackedCount}`
+        + ` sndWnd ${tcb.sndWnd} cwnd ${tcb.cwnd} pipe ${tcb.pipe} mss ${tcb.sndMss} recovery ${tcb.recovery} sacked ${tcb.sackedBytes}`
         + ` lost ${tcb.lostBytes} rexmtAt ${tcb.rexmtAt} persistAt ${tcb.persistAt} backoff ${tcb.backoff} rto ${tcb.rtoMs} now ${stack.tcp.nowMs}`
         + ` readable ${tcb.readable} rcvWnd ${tcb.rcvWnd} ooo ${tcb.oooCount} rtos ${tcb.rtos} fin ${tcb.finQueued}/${tcb.finSent}/${tcb.finReceived}`);
     });
