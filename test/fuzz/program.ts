@@ -6,6 +6,7 @@
  *     - . 0 4500…                 as it is; nothing put right; no time passes
  *     3 f 1000 4500…              of the peer of live connection 3: addresses and ports are its own, SEG.SEQ counts from its
  *                                 rcvNxt, SEG.ACK from its sndUna; checksums put right; then 1000 µs pass
+ *     - . 0 4500[62*1448]ff       a run of equal bytes
  *
  * Programs stand apart by empty lines.
  */
@@ -15,7 +16,7 @@ import type { Tcb } from '../../lib/tcp/tcb.ts';
 import { IPPROTO_TCP } from '../../lib/wire/tcp.ts';
 import type { PacketDraw } from './arbitraries.ts';
 import type { Target } from './target.ts';
-import { hex, ipPacket, repair, tcpSegment } from './wire-format.ts';
+import { ipPacket, repair, tcpSegment } from './wire-format.ts';
 
 export const CORPUS = new URL('corpus/programs.txt', import.meta.url);
 
@@ -46,8 +47,27 @@ export class Step {
   }
 
   toString(): string {
-    return `${this.live < 0 ? '-' : this.live} ${this.fix ? 'f' : '.'} ${this.waitUs} ${hex(this.bytes)}`;
+    return `${this.live < 0 ? '-' : this.live} ${this.fix ? 'f' : '.'} ${this.waitUs} ${packed(this.bytes)}`;
   }
+}
+
+/** Shortest run of equal bytes that is written as such. */
+const RUN = 8;
+
+function packed(bytes: Uint8Array): string {
+  let text = '';
+  for (let i = 0; i < bytes.length;) {
+    let end = i + 1;
+    while (end < bytes.length && bytes[end] === bytes[i]) end++;
+    const byte = bytes[i]!.toString(16).padStart(2, '0');
+    text += end - i >= RUN ? `[${byte}*${end - i}]` : byte.repeat(end - i);
+    i = end;
+  }
+  return text;
+}
+
+function unpacked(text: string): Uint8Array {
+  return Uint8Array.from(Buffer.from(text.replace(/\[(..)\*(\d+)\]/g, (_all, byte: string, times: string) => byte.repeat(Number(times))), 'hex'));
 }
 
 export interface Program {
@@ -117,8 +137,8 @@ export function parsePrograms(text: string): Program[] {
         continue;
       }
       const [live, fix, waitUs, bytes] = line.split(' ');
-      if (bytes === undefined || !/^(-|\d+) [f.] \d+ ([0-9a-f]{2})+$/.test(line)) throw new Error(`not a step: ${line}`);
-      program.steps.push(new Step(live === '-' ? -1 : Number(live), fix === 'f', Number(waitUs), Uint8Array.from(Buffer.from(bytes, 'hex'))));
+      if (bytes === undefined || !/^(-|\d+) [f.] \d+ ([0-9a-f]{2}|\[[0-9a-f]{2}\*\d{1,5}\])+$/.test(line)) throw new Error(`not a step: ${line}`);
+      program.steps.push(new Step(live === '-' ? -1 : Number(live), fix === 'f', Number(waitUs), unpacked(bytes)));
     }
     if (program.steps.length > 0) programs.push(program);
   }
