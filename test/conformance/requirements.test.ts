@@ -311,6 +311,59 @@ script('timestamps that were not agreed on are neither sent nor believed (RFC 73
   h.recv(s, 20);
 });
 
+script('segments leave room for their options (MUST-16)', (h) => {
+  const s = h.active({ ts: true, mss: 1460 }, undefined, 10);
+  h.send(s, 2000);
+  h.expect({ flags: '.', seq: 1, len: 1448 });
+  h.expect({ flags: 'P.', seq: 1449, len: 552 });
+});
+
+script('TSval counts milliseconds (RFC 7323 5.4)', (h) => {
+  const s = h.active({ ts: true }, undefined, 10);
+  h.send(s, 10);
+  const first = h.expect({ flags: 'P.', seq: 1, len: 10 }).ts![0];
+  h.inject({ flags: '.', seq: 1, ack: 11 });
+  h.advance(12_345);
+  h.send(s, 10);
+  h.t.equal(h.expect({ flags: 'P.', seq: 11, len: 10 }).ts![0] - first, 12_345);
+});
+
+script('a TS.Recent of 24 days ago is not believed (RFC 7323 5.5)', (h) => {
+  const s = h.active({ ts: true }, undefined, 10);
+  h.inject({ flags: 'P.', seq: 1, ack: 1, len: 10, ts: [900_000, h.lastTs] });
+  h.expect({ flags: '.', ack: 11 });
+  h.advance(23 * 86_400_000);
+  h.inject({ flags: 'P.', seq: 11, ack: 1, len: 10, ts: [800_000, h.lastTs] });
+  h.expect({ flags: '.', ack: 11 }, 'after 23 days it still is');
+  h.advance(86_400_000 + 1000);
+  h.inject({ flags: 'P.', seq: 11, ack: 1, len: 10, ts: [800_000, h.lastTs] });
+  h.expect({ flags: '.', ack: 21 });
+  h.recv(s, 20);
+});
+
+script('timestamps begin somewhere, and elsewhere for another peer (RFC 7323 7.1)', { ownIsn: true }, (h) => {
+  const values = ['10.90.0.1', '10.90.0.77', '10.90.0.1'].map((address) => {
+    h.socket().connect(address, 7000);
+    return h.take1()!.ts![0];
+  });
+  h.t.ok(Math.abs(values[0]!) > 1_000_000, `${values[0]} is not the uptime`);
+  h.t.ok(Math.abs(values[0]! - values[1]!) > 1_000_000, `${values[1]} for another peer`);
+  h.t.equal(values[2], values[0], 'the same for the same peer: it never runs backwards');
+});
+
+script('the timeout doubles to two minutes, and no further (RFC 6298 2.5, 5.5)', (h) => {
+  const s = h.active({}, undefined, 10);
+  h.send(s, 10);
+  h.expect({ flags: 'P.', seq: 1, len: 10 });
+  const times: number[] = [];
+  for (let i = 0; i < 900; i++) {
+    h.advance(1000);
+    for (const out of h.take()) if (out.len > 0) times.push(out.atMs);
+  }
+  const gaps = times.map((time, i) => time - (times[i - 1] ?? 0)).slice(1);
+  h.t.ok(Math.max(...gaps) > 60_000 && Math.max(...gaps) <= 121_000, `${gaps.map((gap) => Math.round(gap / 1000)).join(' ')} s`);
+});
+
 script('urgent data of any length, at the user\'s word (MUST-30, MUST-31)', (h) => {
   const s = h.active({}, (socket) => socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1), 10);
   h.send(s, 3000, MSG_OOB);

@@ -66,7 +66,7 @@ export const rfc8200: Source = {
     pass('4.7', 'No Next Header: nothing is looked at', 'ip-input › IPv6 drops, each with its reason'),
     pass('5', 'Links of 1280 bytes at least; path MTU never below', 'icmp › path MTU'),
     pass('5', 'Packets of 1500 bytes at least are reassembled', 'reassembly › the largest datagrams'),
-    pass('6', 'Flow labels are sent, the same for a flow', 'ip-output › headers'),
+    deviates('6', 'A flow has a label of its own', 'IP sends the label that a flow has; TCP and UDP choose none, and zero is sent (RFC 6437 says SHOULD).', 'ip-output › headers'),
     pass('7', 'Traffic class is set and passed up', 'ip-output › headers', 'ip-input › a plain packet of each version'),
     pass('8.1', 'A UDP checksum of zero is sent as 0xffff; the pseudo-header is IPv6\'s', 'ip-output › a UDP checksum that comes out as zero is sent as 0xffff', 'ip-output › checksums by us and by the link are the same'),
     pass('8.3', 'The MSS is 60 less than what can be received', 'opening › no MSS option on IPv6: 1220'),
@@ -80,7 +80,7 @@ export const rfc4443: Source = {
   rows: [
     pass('2.2', 'The source of an answer is the address that was asked', 'icmp › echo, small and large, both versions'),
     pass('2.3', 'The checksum has the pseudo-header in it', 'icmp › echo with a wrong checksum, cut short, or to everybody', 'icmp › unknown protocol, unknown port'),
-    pass('2.4(a)', 'An unknown error is passed to the transport', 'icmp › errors reach the transport with the errno of Linux'),
+    deviates('2.4(a)', 'An error of unknown type is passed to the transport', 'Ignored and counted, as in Linux: the transports would do nothing with it.'),
     pass('2.4(b)', 'An unknown informational message is dropped silently', 'icmp › what an end host ignores is counted'),
     pass('2.4(c)', 'An error quotes as much as fits into 1280 bytes', 'icmp › unknown protocol, unknown port'),
     pass('2.4(d)', 'The transport is found by the quoted packet', 'icmp › quoted packets are checked'),
