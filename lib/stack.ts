@@ -430,8 +430,8 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       notify: (socket, events, value) => app.ingress.notify(socket, events, value), mayBind: (_protocol, port) => app.mayBind(port),
       maxSockets: 4096, maxDatagramSockets: 1024, maxEchoSockets: 64,
       maxSndbuf: this.tcp.config.sndbufMax, maxRcvbuf: this.tcp.config.rcvbufMax,
-      // An application may have a quarter of the memory for what it sends.
-      memoryLimit: this.memory.blockCount * BLOCK_SIZE / 4, whenFull: () => room.set(this.clock.nowUs() + 1000),
+      // An application may have a quarter of the memory for what it sends, and a quarter for what it has not read.
+      memoryLimit: this.memory.blockCount * BLOCK_SIZE / 4, whenRoom: () => room.set(this.clock.nowUs()),
       owner: app, uid: app.credentials.uid,
     });
     return server;

@@ -10,6 +10,7 @@
  * payload may. Leaves the limit (SO_RCVBUF) to its owner, who compares `bytes` before `push()`.
  */
 
+import type { MemoryAccount } from './memory-account.ts';
 import { BLOCK_MASK, BLOCK_SHIFT, BLOCK_SIZE, copyBytes } from './packet-memory.ts';
 import type { PacketMemory } from './packet-memory.ts';
 
@@ -48,9 +49,12 @@ export class DatagramQueue {
   /** Read and write position, bytes from the beginning of block `#first`. */
   #readAt = 0;
   #writeAt = 0;
+  /** Who is charged with its blocks, or null: nobody but the memory. */
+  readonly account: MemoryAccount | null;
 
-  constructor(memory: PacketMemory) {
+  constructor(memory: PacketMemory, account: MemoryAccount | null = null) {
     this.#memory = memory;
+    this.account = account;
   }
 
   /** Copies a datagram in. Returns false, and has done nothing, when the memory has no blocks left for it. */
@@ -65,6 +69,7 @@ export class DatagramQueue {
     // A datagram may be lost, a stream may not: the last three eighths of the memory are for others.
     if (needed > 0 && needed > memory.freeBlocks - (memory.blockCount >> 3) * 3) return false;
     for (let i = 0; i < needed; i++) this.#blocks.push(memory.allocate());
+    if (needed > 0 && this.account !== null) this.account.charge(needed);
 
     const at = this.#blocks[this.#first + (this.#writeAt >> BLOCK_SHIFT)]! + (this.#writeAt & BLOCK_MASK);
     const view = memory.view;
@@ -136,6 +141,7 @@ export class DatagramQueue {
 
   #free(until: number): void {
     const blocks = this.#blocks;
+    if (until > this.#first && this.account !== null) this.account.charge(this.#first - until);
     while (this.#first < until) this.#memory.free(blocks[this.#first++]!);
     // The list is moved up only when the used-up part is the larger one, so that shifting costs nothing on average.
     if (this.#first * 2 >= blocks.length) {

@@ -11,6 +11,7 @@
  * An empty buffer holds no block, so an idle connection costs nothing here.
  */
 
+import type { MemoryAccount } from './memory-account.ts';
 import { BLOCK_MASK, BLOCK_SHIFT, BLOCK_SIZE, copyBytes } from './packet-memory.ts';
 import type { PacketMemory } from './packet-memory.ts';
 import type { TransmitQueue } from './transmit-queue.ts';
@@ -30,9 +31,24 @@ export class StreamBuffer {
   #skip = 0;
   /** Blocks that it holds. */
   held = 0;
+  #account: MemoryAccount | null = null;
 
   constructor(memory: PacketMemory) {
     this.#memory = memory;
+  }
+
+  /** Who is charged with its blocks, or null: nobody but the memory. */
+  get account(): MemoryAccount | null {
+    return this.#account;
+  }
+
+  set account(account: MemoryAccount | null) {
+    if (account === this.#account) return;
+    if (this.held > 0) {
+      this.#account?.charge(-this.held);
+      account?.charge(this.held);
+    }
+    this.#account = account;
   }
 
   /**
@@ -55,7 +71,7 @@ export class StreamBuffer {
         block = memory.freeBlocks > keep || keep === 0 ? memory.allocate() : -1;
         if (block < 0) break;
         this.#blocks[slot] = block;
-        this.held++;
+        this.#hold();
       }
       const n = this.#run(position, length - done);
       copyBytes(memory.bytes, block + (position & BLOCK_MASK), from, fromOffset + done, n);
@@ -74,7 +90,7 @@ export class StreamBuffer {
       const slot = (this.#first + index) & (this.#blocks.length - 1);
       if (this.#blocks[slot]! >= 0) continue;
       this.#blocks[slot] = this.#memory.allocate();
-      this.held++;
+      this.#hold();
     }
   }
 
@@ -167,9 +183,15 @@ export class StreamBuffer {
     this.#span = span;
   }
 
+  #hold(): void {
+    this.held++;
+    if (this.#account !== null) this.#account.charge(1);
+  }
+
   #free(block: number): void {
     this.#memory.free(block);
     this.held--;
+    if (this.#account !== null) this.#account.charge(-1);
   }
 
   /** Lets go of everything. What is put next may be at any offset again. */

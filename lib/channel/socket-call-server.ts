@@ -7,36 +7,35 @@
  * any time: numbers, lengths and offsets are read once and checked; data is copied once, by the socket's own
  * methods; strings are copied before they are looked at. Whatever it asks, the answer is a number, and all that it can
  * use up is bounded: sockets by `maxSockets` and, of each kind, by `maxDatagramSockets` and `maxEchoSockets`, unseen
- * events by six for each, ICMP errors and echo replies that nobody fetches by a few for each. What its open TCP
- * sockets have to send is bounded for all of them together by `memoryLimit`; what has arrived, for each alone, by a
- * receive buffer that it cannot make larger than `maxRcvbuf`, or 4 MiB for UDP.
+ * events by six for each, ICMP errors and echo replies that nobody fetches by a few for each. What its sockets have to
+ * send, and what they have received, is bounded for all of them together by `memoryLimit` (lib/buffer/memory-account.ts):
+ * beyond it sends wait, windows close, and datagrams are lost; a socket that has nothing unread gets one block all the same.
+ * Each alone is bounded by buffers that it cannot make larger than `maxSndbuf` and `maxRcvbuf`, or 4 MiB for UDP.
  *
  * Sockets do not keep the stack's process alive: that is for whoever runs the stack to decide.
- * Left out: passing sockets between applications, and calls that wait; a bound for all that has arrived together, and
- * for what sockets that were closed still have to send.
+ * Left out: passing sockets between applications, and calls that wait.
  */
 
+import { MemoryAccount } from '../buffer/memory-account.ts';
+import type { SocketAccounts } from '../buffer/memory-account.ts';
+import { EAGAIN, EBADF, EFAULT, EINPROGRESS, EINVAL, EMFILE, EMSGSIZE, ENETDOWN, EOPNOTSUPP, EPROTONOSUPPORT } from '../errno.ts';
 import {
-  EAGAIN, EBADF, EFAULT, EINPROGRESS, EINVAL, EMFILE, EMSGSIZE, ENETDOWN, EOPNOTSUPP, EPROTONOSUPPORT,
-} from '../errno.ts';
-import { UdpRemote } from '../ip/udp-remote.ts';
-import {
-  AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, MSG_PEEK, MSG_TRUNC, POLLERR, POLLIN, POLLOUT, SO_RCVBUF,
-  SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, SO_SNDBUF, TCP_INFO,
+  AF_INET6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, POLLERR, POLLIN, POLLOUT, SO_RCVBUF, SOCK_DGRAM, SOCK_STREAM,
+  SOL_SOCKET, SO_SNDBUF,
 } from '../socket.ts';
 import type {
-  BsdSocket, DatagramSocket, EchoErrorInfo, EchoProvider, EchoReplyInfo, IcmpEchoSocket, SocketAddress, SocketProvider,
-  UdpErrorInfo, UdpProvider,
+  BsdSocket, DatagramSocket, EchoErrorInfo, EchoProvider, EchoReplyInfo, IcmpEchoSocket, SocketProvider, UdpErrorInfo, UdpProvider,
 } from '../socket.ts';
-import { formatAddress, parseAddress } from '../wire/address.ts';
+import { textOf, writeNames } from './call-names.ts';
+import { fetchDatagrams, sendDatagrams } from './datagram-calls.ts';
 import * as calls from './socket-calls.ts';
+import { SocketEntry } from './socket-entry.ts';
+import type { OwnedSocket } from './socket-entry.ts';
 import type { Window } from './window.ts';
 
 /** ICMP errors and echo replies that wait to be fetched, for each socket. */
 const MAX_ERRORS = 8;
 const MAX_REPLIES = 100;
-/** Datagrams of one call: more are sent by the next. */
-const MAX_SEGMENTS = 1024;
 /** Receive buffer of a UDP socket whose application asks for none: its reader is a process away. Bytes, doubled as ever. */
 const DATAGRAM_BUFFER = 1 << 20;
 /** Most that it may ask for. */
@@ -62,42 +61,15 @@ export interface SocketCallParts {
   maxSndbuf?: number;
   maxRcvbuf?: number;
   /**
-   * About how many bytes all TCP sockets together may have queued to send; beyond it sends return -EAGAIN. `whenFull`
-   * is called then, to have `roomAgain()` called in about a millisecond. Default: no limit.
+   * Bytes of packet memory that all sockets together may have queued to send, those included that were closed since, and
+   * as many that are unread. `whenRoom` is called when there is room again, in the middle of a turn, to have `roomAgain()`
+   * called in a turn to come. Default: no limit.
    */
   memoryLimit?: number;
-  whenFull?: () => void;
+  whenRoom?: () => void;
   /** The application and its user, whose the sockets' ports are. Default: this process itself. */
   owner?: object;
   uid?: number;
-}
-
-/** Sockets that can be told whose they are. */
-interface Owned {
-  owner?: object;
-  uid?: number;
-}
-
-/** A socket of the application: one of the three is not null. */
-class Entry {
-  number = 0;
-  tcp: BsdSocket | null = null;
-  udp: DatagramSocket | null = null;
-  echo: IcmpEchoSocket | null = null;
-  /** Events that the application was told of and has not seen yet, as far as known; what happened besides. */
-  told = 0;
-  waiting = 0;
-  /** A call on it is going on: what it causes is told at its end. */
-  busy = false;
-  /** A send was turned away because all sockets together have too much queued. */
-  starved = false;
-  /** Calls so far, modulo 256. */
-  calls = 0;
-  errors: (({ errno: number }) & (UdpErrorInfo | EchoErrorInfo))[] | null = null;
-  replies: Int32Array | null = null;
-  replyCount = 0;
-  /** What SO_RCVBUF shows while the application has not set it; -1 after that. */
-  rcvbuf = -1;
 }
 
 export class SocketCallCounters {
@@ -113,27 +85,23 @@ export class SocketCallServer {
   readonly #window: Window;
   readonly #maxSockets: number;
   /** By place. */
-  readonly #entries: (Entry | null)[] = [];
+  readonly #entries: (SocketEntry | null)[] = [];
   readonly #free: number[] = [];
   /** How often each place was used. */
   readonly #reuses: number[] = [];
-  /** Where a datagram goes. */
-  readonly #to = new UdpRemote(AF_INET6);
   #size = 0;
   #datagramSockets = 0;
   #echoSockets = 0;
-  readonly #memoryLimit: number;
-  /** Bytes queued to send, at most: counted when they were last, and all that was taken since. */
-  #queued = 0;
-  /** They are too many, and `roomAgain()` will be called. */
-  #exhausted = false;
+  readonly #accounts: SocketAccounts | null;
   #closed = false;
 
   constructor(parts: SocketCallParts) {
     this.#parts = parts;
     this.#window = parts.window;
     this.#maxSockets = Math.min(parts.maxSockets ?? 1 << calls.NUMBER_BITS, 1 << calls.NUMBER_BITS);
-    this.#memoryLimit = parts.memoryLimit ?? Infinity;
+    const { memoryLimit } = parts;
+    const account = (): MemoryAccount => new MemoryAccount(memoryLimit!, () => parts.whenRoom?.());
+    this.#accounts = memoryLimit === undefined ? null : { sending: account(), unread: account() };
   }
 
   /** Open sockets. */
@@ -185,7 +153,7 @@ export class SocketCallServer {
   }
 
   /** Says how the socket stands now, and what happened that was not told. */
-  #conclude(entry: Entry, words: Int32Array, seen: number): void {
+  #conclude(entry: SocketEntry, words: Int32Array, seen: number): void {
     const state = this.#poll(entry);
     words[calls.OUT_STATE] = calls.STATE_VALID | state;
     words[calls.OUT_AVAILABLE] = this.#available(entry);
@@ -199,7 +167,7 @@ export class SocketCallServer {
     this.#tell(entry, waiting & (state | ~(POLLIN | POLLOUT)));
   }
 
-  #tell(entry: Entry, events: number): void {
+  #tell(entry: SocketEntry, events: number): void {
     if (entry.busy) {
       entry.waiting |= events;
       return;
@@ -215,7 +183,7 @@ export class SocketCallServer {
     this.#parts.notify(entry.number, events, (entry.calls << calls.VALUE_BITS) | Math.min(this.#available(entry), most));
   }
 
-  #poll(entry: Entry): number {
+  #poll(entry: SocketEntry): number {
     let state = entry.errors !== null && entry.errors.length > 0 ? POLLERR : 0;
     if (entry.tcp !== null) state |= entry.tcp.poll() & (entry.starved ? ~POLLOUT : -1);
     else if (entry.udp !== null) state |= entry.udp.poll();
@@ -223,13 +191,13 @@ export class SocketCallServer {
     return state;
   }
 
-  #available(entry: Entry): number {
+  #available(entry: SocketEntry): number {
     return entry.tcp !== null ? entry.tcp.available : entry.udp !== null ? entry.udp.available : 0;
   }
 
   // ----------------------------------------------------------------------------------- the table
 
-  #find(number: number): Entry | null {
+  #find(number: number): SocketEntry | null {
     if (number < 0) return null;
     const entry = this.#entries[number & ((1 << calls.NUMBER_BITS) - 1)] ?? null;
     return entry !== null && entry.number === number ? entry : null;
@@ -239,7 +207,7 @@ export class SocketCallServer {
     return this.#size >= this.#maxSockets;
   }
 
-  #add(entry: Entry): number {
+  #add(entry: SocketEntry): number {
     const place = this.#free.pop() ?? this.#entries.length;
     const reuses = ((this.#reuses[place] ?? -1) + 1) & calls.NUMBER_REUSES;
     this.#reuses[place] = reuses;
@@ -249,7 +217,7 @@ export class SocketCallServer {
     return entry.number;
   }
 
-  #remove(entry: Entry, abort: boolean): number {
+  #remove(entry: SocketEntry, abort: boolean): number {
     const place = entry.number & ((1 << calls.NUMBER_BITS) - 1);
     entry.number = -1;
     this.#entries[place] = null;
@@ -286,23 +254,28 @@ export class SocketCallServer {
     return -EPROTONOSUPPORT;
   }
 
-  #addTcp(socket: BsdSocket): Entry {
-    const entry = new Entry();
+  #addTcp(socket: BsdSocket): SocketEntry {
+    const entry = new SocketEntry();
     entry.tcp = socket;
-    const { owner, uid } = this.#parts;
-    if (owner !== undefined) (socket as Owned).owner = owner;
-    if (uid !== undefined) (socket as Owned).uid = uid;
+    this.#own(socket as OwnedSocket);
     socket.unref();
     socket.onready = (events) => this.#tell(entry, events);
     this.#add(entry);
     return entry;
   }
 
+  #own(socket: OwnedSocket): void {
+    const { owner, uid } = this.#parts;
+    if (owner !== undefined) socket.owner = owner;
+    if (uid !== undefined) socket.uid = uid;
+    if (this.#accounts !== null) socket.accounts = this.#accounts;
+  }
+
   #addUdp(socket: DatagramSocket): number {
-    const entry = new Entry();
+    const entry = new SocketEntry();
     entry.udp = socket;
     this.#datagramSockets++;
-    if (this.#parts.uid !== undefined) (socket as Owned).uid = this.#parts.uid;
+    this.#own(socket as OwnedSocket);
     socket.unref();
     entry.rcvbuf = socket.getsockopt(SOL_SOCKET, SO_RCVBUF);
     socket.setsockopt(SOL_SOCKET, SO_RCVBUF, DATAGRAM_BUFFER);
@@ -313,7 +286,7 @@ export class SocketCallServer {
   }
 
   #addEcho(socket: IcmpEchoSocket): number {
-    const entry = new Entry();
+    const entry = new SocketEntry();
     entry.echo = socket;
     this.#echoSockets++;
     socket.onreply = (reply) => this.#replied(entry, reply);
@@ -321,13 +294,13 @@ export class SocketCallServer {
     return this.#add(entry);
   }
 
-  #failed(entry: Entry, errno: number, info: UdpErrorInfo | EchoErrorInfo): void {
+  #failed(entry: SocketEntry, errno: number, info: UdpErrorInfo | EchoErrorInfo): void {
     entry.errors ??= [];
     if (entry.errors.length < MAX_ERRORS) entry.errors.push({ errno, ...info });
     this.#tell(entry, POLLERR);
   }
 
-  #replied(entry: Entry, reply: EchoReplyInfo): void {
+  #replied(entry: SocketEntry, reply: EchoReplyInfo): void {
     if (entry.replyCount < MAX_REPLIES) {
       entry.replies ??= new Int32Array(MAX_REPLIES * calls.REPLY_WORDS);
       const at = entry.replyCount++ * calls.REPLY_WORDS;
@@ -347,7 +320,7 @@ export class SocketCallServer {
 
   // ----------------------------------------------------------------------------------- the calls
 
-  #run(entry: Entry, op: number, words: Int32Array): number {
+  #run(entry: SocketEntry, op: number, words: Int32Array): number {
     switch (op) {
       case calls.CALL_SOCKET_SETOPT: return this.#setOption(entry, words);
       case calls.CALL_SOCKET_POLL: return this.#poll(entry);
@@ -369,21 +342,19 @@ export class SocketCallServer {
     return tcp !== null ? this.#runTcp(entry, tcp, op, words) : this.#runUdp(entry, udp!, op, words);
   }
 
-  #runTcp(entry: Entry, socket: BsdSocket, op: number, words: Int32Array): number {
+  #runTcp(entry: SocketEntry, socket: BsdSocket, op: number, words: Int32Array): number {
     const { bytes, call } = this.#window;
     switch (op) {
       case calls.CALL_SOCKET_SEND: {
         const length = words[3]!;
         const offset = words[5]!;
-        if (!this.#inside(offset, length)) return -EFAULT;
-        if (this.#queued + length > this.#memoryLimit && this.#turnedAway(entry, socket)) return -EAGAIN;
-        const result = socket.send(bytes, call + offset, length, words[4]!);
-        if (result > 0) this.#queued += result;
-        return result;
+        if (!this.#window.callHolds(offset, length)) return -EFAULT;
+        if (this.#turnedAway(entry, socket, length)) return -EAGAIN;
+        return socket.send(bytes, call + offset, length, words[4]!);
       }
       case calls.CALL_SOCKET_RECV: {
         const length = words[3]!;
-        return this.#inside(0, length) ? socket.recv(bytes, call, length, words[4]!) : -EFAULT;
+        return this.#window.callHolds(0, length) ? socket.recv(bytes, call, length, words[4]!) : -EFAULT;
       }
       case calls.CALL_SOCKET_LISTEN: return socket.listen(words[3]!);
       case calls.CALL_SOCKET_ACCEPT: return this.#accept(socket, words);
@@ -392,49 +363,35 @@ export class SocketCallServer {
     }
   }
 
-  /**
-   * Whether all sockets together have too much queued, so that this one, which has room of its own, has to wait. That
-   * is so from 7/8 of the limit on: with less, much can be taken before they must be counted anew.
-   */
-  #turnedAway(entry: Entry, socket: BsdSocket): boolean {
+  /** Whether this socket has to wait, though it has room of its own, since all of them together have too much queued. */
+  #turnedAway(entry: SocketEntry, socket: BsdSocket, length: number): boolean {
     // Without room, or at its end, the socket gives the answer itself.
-    if (socket.writable === 0) return false;
-    if (!this.#exhausted) {
-      this.#count();
-      if (this.#queued <= this.#memoryLimit - this.#memoryLimit / 8) return false;
-      this.#exhausted = true;
-      this.#parts.whenFull?.();
-    }
+    if (this.#accounts === null || this.#accounts.sending.admits(length) || socket.writable === 0) return false;
     entry.starved = true;
     return true;
   }
 
-  #count(): void {
-    let sum = 0;
-    for (const entry of this.#entries) if (entry !== null && entry.tcp !== null) sum += queuedBy(entry.tcp);
-    this.#queued = sum;
-  }
-
-  /** As `whenFull` asked: sends are taken again once a quarter of the limit is free, and those turned away hear of it. */
+  /** As `whenRoom` asked: those whose sends were turned away hear of it, and peers of windows that open again. */
   roomAgain(): void {
-    if (!this.#exhausted || this.#closed) return;
-    this.#count();
-    if (this.#queued > this.#memoryLimit - this.#memoryLimit / 4) {
-      this.#parts.whenFull?.();
-      return;
-    }
-    this.#exhausted = false;
+    const accounts = this.#accounts;
+    if (this.#closed || accounts === null) return;
     for (const entry of this.#entries.slice()) {
-      if (entry === null || !entry.starved) continue;
+      if (entry === null || entry.tcp === null) continue;
+      if (!accounts.unread.full) (entry.tcp as OwnedSocket).roomAgain?.();
+      if (!entry.starved || accounts.sending.full) continue;
       entry.starved = false;
       this.#tell(entry, POLLOUT);
     }
   }
 
-  #runUdp(entry: Entry, socket: DatagramSocket, op: number, words: Int32Array): number {
+  #runUdp(entry: SocketEntry, socket: DatagramSocket, op: number, words: Int32Array): number {
     switch (op) {
-      case calls.CALL_DATAGRAM_SEND: return this.#sendDatagrams(entry, socket, words);
-      case calls.CALL_DATAGRAM_FETCH: return this.#fetch(entry, socket, words);
+      case calls.CALL_DATAGRAM_SEND: return sendDatagrams(entry, socket, words, this.#window);
+      case calls.CALL_DATAGRAM_FETCH: {
+        const result = fetchDatagrams(socket, words, this.#window);
+        if (result >= 0 && (words[3]! & calls.FETCH_AGAIN) !== 0 && (socket.poll() & POLLIN) !== 0) this.#tell(entry, POLLIN);
+        return result;
+      }
       case calls.CALL_DATAGRAM_DISCONNECT: return socket.disconnect();
       case calls.CALL_DATAGRAM_MEMBERSHIP: {
         const group = textOf(words, 3);
@@ -444,7 +401,7 @@ export class SocketCallServer {
     }
   }
 
-  #runEcho(entry: Entry, socket: IcmpEchoSocket, op: number, words: Int32Array): number {
+  #runEcho(entry: SocketEntry, socket: IcmpEchoSocket, op: number, words: Int32Array): number {
     const { bytes, call } = this.#window;
     switch (op) {
       case calls.CALL_ECHO_SEND: {
@@ -452,7 +409,7 @@ export class SocketCallServer {
         const length = words[4]!;
         if (seq < 0 || seq > 0xffff) return -EINVAL;
         if (words[5] === 0) return socket.send(seq, length, textOf(words, 6));
-        if (!this.#inside(0, length)) return -EFAULT;
+        if (!this.#window.callHolds(0, length)) return -EFAULT;
         return socket.send(seq, bytes.subarray(call, call + length), textOf(words, 6));
       }
       case calls.CALL_ECHO_REPLIES: {
@@ -466,13 +423,7 @@ export class SocketCallServer {
     }
   }
 
-  /** Whether these bytes of the call area are in it. */
-  #inside(offset: number, length: number): boolean {
-    const size = this.#window.sizes.call;
-    return length >= 0 && offset >= 0 && offset <= size && length <= size - offset;
-  }
-
-  #bind(entry: Entry, words: Int32Array): number {
+  #bind(entry: SocketEntry, words: Int32Array): number {
     const port = words[7]!;
     if (port < 0 || port > 0xffff) return -EINVAL;
     if (port !== 0) {
@@ -500,7 +451,7 @@ export class SocketCallServer {
     return entry.number;
   }
 
-  #getOption(entry: Entry, words: Int32Array): number {
+  #getOption(entry: SocketEntry, words: Int32Array): number {
     const level = words[3]!;
     const option = words[4]!;
     if (entry.udp !== null && entry.rcvbuf >= 0 && level === SOL_SOCKET && option === SO_RCVBUF) {
@@ -519,14 +470,14 @@ export class SocketCallServer {
     return typeof value === 'string' ? calls.FORM_STRING : calls.FORM_JSON;
   }
 
-  #setOption(entry: Entry, words: Int32Array): number {
+  #setOption(entry: SocketEntry, words: Int32Array): number {
     const level = words[3]!;
     const option = words[4]!;
     const form = words[5]!;
     const value = words[6]!;
     if (form === calls.FORM_STRING) {
       if (value < 0 || value > calls.MAX_OPTION_STRING) return -EINVAL;
-      if (!this.#inside(0, value)) return -EFAULT;
+      if (!this.#window.callHolds(0, value)) return -EFAULT;
       if (entry.tcp === null) return -EINVAL;
       const { bytes, call } = this.#window;
       let text = '';
@@ -541,7 +492,7 @@ export class SocketCallServer {
   }
 
   /** Most that this option of SOL_SOCKET can be set to. */
-  #largest(entry: Entry, option: number): number {
+  #largest(entry: SocketEntry, option: number): number {
     if (option !== SO_SNDBUF && option !== SO_RCVBUF) return Infinity;
     if (entry.tcp === null) return MAX_DATAGRAM_BUFFER;
     return (option === SO_SNDBUF ? this.#parts.maxSndbuf : this.#parts.maxRcvbuf) ?? Infinity;
@@ -556,122 +507,10 @@ export class SocketCallServer {
     return encoded.length;
   }
 
-  // ----------------------------------------------------------------------------------- datagrams
-
-  #sendDatagrams(entry: Entry, socket: DatagramSocket, words: Int32Array): number {
-    const { bytes, call } = this.#window;
-    const length = words[3]!;
-    const segment = words[4]!;
-    const offset = words[5]!;
-    const port = words[10]!;
-    const addressed = words[11] !== 0;
-    if (!this.#inside(offset, length)) return -EFAULT;
-    if (segment < 0 || addressed && (port <= 0 || port > 0xffff)) return -EINVAL;
-    const to = this.#to;
-    to.w0 = words[6]!;
-    to.w1 = words[7]!;
-    to.w2 = words[8]!;
-    to.w3 = words[9]!;
-    to.port = port;
-    let result: number;
-    if (segment > 0) {
-      const most = Math.min(length, segment * MAX_SEGMENTS);
-      result = socket.sendSegments(bytes, call + offset, most, segment, addressed ? to.address : null, port);
-    } else if (addressed) {
-      result = socket.reply(bytes, call + offset, length, to);
-    } else {
-      result = socket.sendTo(bytes, call + offset, length, null, 0);
-    }
-    // The error that the send took is not told once more.
-    const { errors } = entry;
-    if (result < 0 && errors !== null && errors.length > 0) {
-      const taken = errors.findIndex((error) => error.errno === -result && 'pending' in error && error.pending);
-      if (taken >= 0) errors.splice(taken, 1);
-    }
-    return result;
-  }
-
-  #fetch(entry: Entry, socket: DatagramSocket, words: Int32Array): number {
-    const window = this.#window;
-    const flags = words[3]!;
-    const all = (flags & calls.FETCH_ALL) !== 0;
-    const area = window.sizes.call;
-    const most = all ? area : words[4]!;
-    if (most < 0) return -EINVAL;
-    const passed = flags & (MSG_PEEK | MSG_TRUNC);
-    let at = 0;
-    let count = 0;
-    let failed = false;
-    while (at + calls.DATAGRAM_HEADER <= area) {
-      const next = socket.available;
-      const room = Math.min(most, area - at - calls.DATAGRAM_HEADER);
-      if (count > 0 && next > room) break;
-      const result = socket.recvFrom(window.bytes, window.call + at + calls.DATAGRAM_HEADER, room, passed);
-      if (result === -EAGAIN || result === -EBADF) {
-        if (count === 0) return result;
-        break;
-      }
-      if (result < 0) {
-        if (!all || failed) return count > 0 ? count : result;
-        // An error that was pending is told by `onerror`, too.
-        failed = true;
-        continue;
-      }
-      const remote = socket.remote;
-      const length = Math.min(result, room);
-      const w = (window.call + at) >> 2;
-      window.words[w + calls.DATAGRAM_LENGTH] = length;
-      window.words[w + calls.DATAGRAM_PORT] = remote.port;
-      window.words[w + calls.DATAGRAM_IP] = remote.ttl << 8 | remote.tos;
-      window.words[w + calls.DATAGRAM_RESULT] = result;
-      window.words[w + calls.DATAGRAM_ADDRESS] = remote.w0;
-      window.words[w + calls.DATAGRAM_ADDRESS + 1] = remote.w1;
-      window.words[w + calls.DATAGRAM_ADDRESS + 2] = remote.w2;
-      window.words[w + calls.DATAGRAM_ADDRESS + 3] = remote.w3;
-      at += calls.DATAGRAM_HEADER + ((length + 3) & ~3);
-      count++;
-      if (!all || (flags & MSG_PEEK) !== 0) break;
-    }
-    words[calls.OUT_RESULTS] = Math.min(at, area);
-    if ((flags & calls.FETCH_AGAIN) !== 0 && (socket.poll() & POLLIN) !== 0) this.#tell(entry, POLLIN);
-    return count;
-  }
-
-  #takeErrors(entry: Entry): number {
+  #takeErrors(entry: SocketEntry): number {
     const { errors } = entry;
     if (errors === null || errors.length === 0) return 0;
     entry.errors = null;
     return this.#write(JSON.stringify(errors));
   }
-}
-
-/** Bytes that the socket has taken and its peer has not acknowledged. */
-function queuedBy(socket: BsdSocket): number {
-  const room = socket.writable;
-  if (room > 0) return Math.max(Number(socket.getsockopt(SOL_SOCKET, SO_SNDBUF)) - room, 0);
-  // It has no room, or nothing more is to come from it; its buffer's size may have been lowered since.
-  const info = socket.getsockopt(IPPROTO_TCP, TCP_INFO);
-  return typeof info === 'object' ? info.notSent + info.unacked : 0;
-}
-
-/** The address in four words, as text. */
-function textOf(words: Int32Array, at: number): string {
-  return formatAddress(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
-}
-
-function writeNames(words: Int32Array, local: SocketAddress | null, remote: SocketAddress | null): void {
-  const hasLocal = local !== null && writeName(words, calls.OUT_LOCAL, local);
-  const hasRemote = remote !== null && writeName(words, calls.OUT_REMOTE, remote);
-  words[calls.OUT_NAMES] = (hasLocal ? calls.NAMES_LOCAL : 0) | (hasRemote ? calls.NAMES_REMOTE : 0);
-}
-
-function writeName(words: Int32Array, at: number, { address, port }: SocketAddress): boolean {
-  const parsed = parseAddress(address);
-  if (parsed === null) return false;
-  words[at] = parsed.w0;
-  words[at + 1] = parsed.w1;
-  words[at + 2] = parsed.w2;
-  words[at + 3] = parsed.w3;
-  words[at + 4] = port;
-  return true;
 }

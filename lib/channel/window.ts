@@ -119,6 +119,12 @@ export class Window {
     this.words = new Int32Array(buffer, base, this.length >> 2);
   }
 
+  /** Whether these bytes of the call area are in it. */
+  callHolds(offset: number, length: number): boolean {
+    const size = this.sizes.call;
+    return length >= 0 && offset >= 0 && offset <= size && length <= size - offset;
+  }
+
   /** For a window whose memory was used before. */
   clear(): void {
     this.words.fill(0, 0, CONTROL_BYTES >> 2);

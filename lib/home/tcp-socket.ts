@@ -11,6 +11,7 @@ import {
   TCP_CONGESTION, TCP_CORK, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_MAXSEG, TCP_NODELAY, TCP_QUICKACK, TCP_SYNCNT,
   TCP_USER_TIMEOUT,
 } from '../socket.ts';
+import type { SocketAccounts } from '../buffer/memory-account.ts';
 import type { BsdSocket, SocketAddress, TcpInfo } from '../socket.ts';
 import { changeCongestionControl, createCongestionControl } from '../tcp/congestion/congestion-control.ts';
 import { MAX_BUFFER, MIN_BUFFER } from '../tcp/config.ts';
@@ -81,6 +82,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   /** The application that it is of, when it was opened by socket calls. */
   owner: object | undefined = undefined;
   #uid = -1;
+  #accounts: SocketAccounts | null = null;
 
   constructor(host: TcpHost, domain: number) {
     this.#host = host;
@@ -104,6 +106,21 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   set uid(uid: number) {
     this.#uid = uid;
+  }
+
+  /** Who is charged with what it holds, and with what the connections hold that it accepts. */
+  set accounts(accounts: SocketAccounts) {
+    this.#accounts = accounts;
+    if (this.#tcb !== null) charge(this.#tcb, accounts);
+  }
+
+  /** There is room again in the account of what is unread: the peer may have to hear of it. */
+  roomAgain(): void {
+    const tcb = this.#tcb;
+    if (tcb === null) return;
+    this.#host.turn.enter();
+    this.#host.pend(tcb);
+    this.#host.turn.leave();
   }
 
   // -------------------------------------------------------------------------------- addresses
@@ -415,6 +432,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   // ---------------------------------------------------------------------------------- options
 
   #prepare(tcb: Tcb): void {
+    if (this.#accounts !== null) charge(tcb, this.#accounts);
     const options = this.#options;
     if (options === null) return;
     if (options.rcvbuf > 0) {
@@ -629,6 +647,11 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     this.#active = false;
     if (this.#wanted) this.#host.refs.unref();
   }
+}
+
+function charge(tcb: Tcb, accounts: SocketAccounts): void {
+  tcb.sndBuffer.account = accounts.sending;
+  tcb.rcvBuffer.account = accounts.unread;
 }
 
 /** `socket(2)` of a home of TCP; a socket, or a negative errno. */

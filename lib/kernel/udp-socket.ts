@@ -10,6 +10,7 @@
  */
 
 import { DatagramQueue, recordBytes } from '../buffer/datagram-queue.ts';
+import type { SocketAccounts } from '../buffer/memory-account.ts';
 import {
   EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EBADF, EDESTADDRREQ, EINVAL, EMSGSIZE, ENETUNREACH, ENOBUFS,
   ENOTCONN,
@@ -101,6 +102,8 @@ export class UdpSocket implements DatagramSocket {
   #holds = false;
   #memberships: AddressWords[] | null = null;
   #uid = -1;
+  /** Who is charged with the datagrams that wait; set before the first comes. */
+  accounts: SocketAccounts | null = null;
 
   /** @internal use `UdpHost.socket()` */
   constructor(host: UdpHost, domain: number) {
@@ -403,10 +406,10 @@ export class UdpSocket implements DatagramSocket {
       this.onmessage(slab, offset, length, remote);
       return;
     }
-    this.#queue ??= new DatagramQueue(host.memory);
+    this.#queue ??= new DatagramQueue(host.memory, this.accounts?.unread);
     const queue = this.#queue;
     // As on Linux, one datagram is always taken, however small the buffer.
-    if (queue.count > 0 && queue.bytes + recordBytes(length) > this.options.rcvbuf) {
+    if (queue.count > 0 && (queue.bytes + recordBytes(length) > this.options.rcvbuf || queue.account?.full === true)) {
       this.drops++;
       host.counters.RcvbufErrors++;
       host.counters.InErrors++;

@@ -30,9 +30,16 @@ export function keptFromOutOfOrder(memory: PacketMemory): number {
   return memory.blockCount >> 3;
 }
 
-/** Free blocks that data in order must leave, when some is unread already. */
-export function keptFromUnread(memory: PacketMemory): number {
-  return memory.blockCount >> 4;
+/** Free blocks that data in order must leave, when some is unread already: all, when its application has too much unread. */
+export function keptFromUnread(tcb: Tcb): number {
+  const { blockCount } = tcb.home.memory;
+  return heldBack(tcb) ? blockCount : blockCount >> 4;
+}
+
+/** Whether those that share an account with this connection have as much unread as they may, all together. */
+export function heldBack(tcb: Tcb): boolean {
+  const { account } = tcb.rcvBuffer;
+  return account !== null && account.full;
 }
 
 /**

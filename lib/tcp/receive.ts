@@ -14,11 +14,11 @@ import { BLOCK_SIZE, copyBytes } from '../buffer/packet-memory.ts';
 import { seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqAdd } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { MAX_SACK_BLOCKS } from '../wire/tcp.ts';
-import { dropUnremembered, keptFromOutOfOrder, keptFromUnread } from './memory-shares.ts';
+import { dropUnremembered, heldBack, keptFromOutOfOrder, keptFromUnread } from './memory-shares.ts';
 import { tuneReceiveBuffer } from './buffer-tuning.ts';
 import type { Tcb } from './tcb.ts';
 
-/** What a connection gets when the memory is exhausted, and nothing of it is unread. */
+/** What a connection gets when the memory, or its application's part, is exhausted, and nothing of it is unread. */
 const LAST_BYTES = BLOCK_SIZE;
 
 /** Pieces of payload in the receive slab, linked into one list for each TCB; all end with the batch. */
@@ -76,7 +76,7 @@ export function acceptInOrder(tcb: Tcb, slab: Uint8Array, offset: number, length
 
 /** Stores what follows the bytes that are there already, as far as this connection may use the memory. */
 function store(tcb: Tcb, slab: Uint8Array, offset: number, length: number): number {
-  const stored = tcb.rcvBuffer.put(tcb.rcvStored, slab, offset, length, keptFromUnread(tcb.home.memory));
+  const stored = tcb.rcvBuffer.put(tcb.rcvStored, slab, offset, length, keptFromUnread(tcb));
   if (stored > 0 || tcb.rcvStored > 0) return stored;
   // A connection of which nothing is unread gets the very last block: whoever reads goes on.
   return tcb.rcvBuffer.put(0, slab, offset, Math.min(length, LAST_BYTES));
@@ -159,7 +159,7 @@ export function readBytes(tcb: Tcb, to: Uint8Array | null, toOffset: number, len
  */
 export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: number, length: number): boolean {
   const counters = tcb.home.counters;
-  if (tcb.rcvShutdown) return false;
+  if (tcb.rcvShutdown || heldBack(tcb)) return false;
   const right = seqAdd(left, length);
   if (seqDiff(right, tcb.rcvNxt) > tcb.home.config.maxOutOfOrder) {
     counters.RcvPruned++;
@@ -300,6 +300,7 @@ export function windowEdge(tcb: Tcb): Seq {
   // When the stack's memory runs low, windows close before data must be dropped.
   const memory = tcb.home.memory;
   if (memory.freeBlocks < memory.blockCount >> 3) space = Math.min(space, memory.freeBlocks << 10);
+  if (heldBack(tcb)) space = Math.min(space, LAST_BYTES - tcb.readable);
   space = (space >> scale) << scale;
   const edge = seqAdd(tcb.rcvNxt, space);
   const more = seqDiff(edge, told);
