@@ -26,7 +26,7 @@ const LIMITS: [of: keyof Sample, short: number, long: number, unit: number, name
 
 const skip = lacking('curl', 'iperf3', 'nft', 'nsenter', process.env['CC'] ?? 'cc');
 
-t.test('a mix of everything', { skip, timeout: MINUTES * 60_000 + 100_000 }, async (t) => {
+t.test('a mix of everything', { skip, timeout: MINUTES * 60_000 + (LONG ? 300_000 : 100_000) }, async (t) => {
   const result = await soak(t, MINUTES, LONG ? 120_000 : 2000);
   const { samples, before, after, done, problems, counters } = result;
   t.comment(`${MINUTES.toFixed(1)} minutes: ${Object.entries(done).map(([name, times]) => `${name} ${times}`).join(', ')}`);
