@@ -20,7 +20,7 @@ export class EnginePeer implements Peer {
   #socket: BsdSocket | null = null;
 
   constructor(options: Options) {
-    this.h = new Harness(t, { memory: 2 << 20, ...options });
+    this.h = new Harness(t, { memory: 1 << 19, ...options });
     this.h.ourPort = 80;
   }
 

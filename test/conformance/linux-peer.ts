@@ -98,7 +98,7 @@ export class LinuxPeer implements Peer {
 
   constructor(host: LinuxHost, peerPort: number) {
     this.#host = host;
-    this.h = new Harness(t, { memory: 1 << 20 });
+    this.h = new Harness(t, { memory: 1 << 18 });
     this.h.ourPort = LISTEN_PORT;
     this.h.peerPort = peerPort;
   }

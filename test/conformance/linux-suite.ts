@@ -1,4 +1,4 @@
-/** The test that state-segment-linux-opening.test.ts and -closing.test.ts share: each has some of the states. */
+/** The test that the files state-segment-linux-….test.ts share: each has some of the states, so that none takes long. */
 
 import { readFileSync } from 'node:fs';
 import t from 'tap';
