@@ -31,6 +31,7 @@ import { FlowSecrets } from '../tcp/isn.ts';
 import { OutOfOrderShares } from '../tcp/memory-shares.ts';
 import { LentPieces } from '../tcp/receive.ts';
 import { Segment } from '../tcp/segment.ts';
+import { SentSegments } from '../tcp/sent-segments.ts';
 import { CLOSED } from '../tcp/states.ts';
 import { StatelessSender } from '../tcp/stateless.ts';
 import type { Tcb } from '../tcp/tcb.ts';
@@ -83,6 +84,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly refs: { ref(): void; unref(): void };
   readonly lent: LentPieces;
   readonly probedMtus: ProbedMtus;
+  readonly sent = new SentSegments();
   readonly outOfOrder: OutOfOrderShares;
   readonly ports: LocalPorts;
   rcvbufGrowth: number;

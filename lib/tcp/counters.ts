@@ -47,6 +47,19 @@ export class TcpCounters {
   SackBlocksIn = 0;
   SackBlocksBad = 0;
   SackReneged = 0;
+  /** D-SACKs that came, and that were sent. */
+  DsackIn = 0;
+  DsackOut = 0;
+  /** Connections that have seen their segments arrive in another order. */
+  ReorderingSeen = 0;
+  /** Tail loss probes, and how many of them repaired a loss. */
+  LossProbes = 0;
+  LossProbeRecoveries = 0;
+  /** Reductions of the window that were undone, by what told of it; and timeouts among them. */
+  UndoDsack = 0;
+  UndoTimestamp = 0;
+  UndoFrto = 0;
+  SpuriousRtos = 0;
   PersistProbes = 0;
   KeepaliveProbes = 0;
   KeepaliveDrops = 0;

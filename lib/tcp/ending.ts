@@ -2,6 +2,7 @@
 
 import { POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP } from '../socket.ts';
 import { sendReset } from './emit.ts';
+import { forgetSent } from './sent-segments.ts';
 import { forgetOutOfOrder } from './receive.ts';
 import { CLOSED, CLOSE_WAIT, ESTABLISHED, TIME_WAIT } from './states.ts';
 import type { Tcb } from './tcb.ts';
@@ -39,6 +40,7 @@ export function enterTimeWait(tcb: Tcb): void {
   clearTimers(tcb);
   tcb.state = TIME_WAIT;
   tcb.sndBuffer.clear();
+  forgetSent(tcb);
   tcb.home.counters.TimeWaits++;
   tcb.events |= POLLHUP;
   tcb.home.timeWait(tcb);
@@ -50,6 +52,7 @@ function end(tcb: Tcb): void {
   clearTimers(tcb);
   tcb.state = CLOSED;
   tcb.sndBuffer.clear();
+  forgetSent(tcb);
   tcb.sndEnd = tcb.sndBase;
   if (tcb.orphan) discardReceived(tcb);
   // What is behind a hole will never be read.

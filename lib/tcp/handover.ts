@@ -37,6 +37,7 @@ import { updateSndMss } from './emit.ts';
 import type { TcpHome } from './home.ts';
 import { keptFromSender } from './memory-shares.ts';
 import { currentRto, updateRto } from './rtt.ts';
+import { noteSent, noteSentAgain } from './sent-segments.ts';
 import { CLOSING, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK } from './states.ts';
 import { RECOVERY_OPEN, Tcb } from './tcb.ts';
 import { deadline } from './timers.ts';
@@ -452,8 +453,12 @@ function readSequence(tcb: Tcb, queued: number): void {
   tcb.maxSndWnd = fields.getInt32(MAX_SND_WND);
   tcb.sndWl1 = fields.getInt32(SND_WL1) as Seq;
   tcb.sndWl2 = fields.getInt32(SND_WL2) as Seq;
-  tcb.lostEdge = sndUna;
-  tcb.rtxNxt = sndUna;
+  tcb.rackFack = sndUna;
+  // What is in flight counts as sent now; it may have been sent before, so that it says nothing of the round trip.
+  if (sndNxt !== sndUna) {
+    noteSent(tcb, sndUna, sndNxt);
+    noteSentAgain(tcb, tcb.sentFirst, false);
+  }
   tcb.deliveredSeq = sndUna;
   tcb.deliveredUs = home.nowUs;
   // RFC 6582 3.2: duplicate ACKs that an earlier repair brings about begin no other.

@@ -40,8 +40,7 @@ function startSequence(tcb: Tcb, iss: Seq): void {
   tcb.sndSmall = iss;
   tcb.sndUp = iss;
   tcb.recover = iss;
-  tcb.lostEdge = iss;
-  tcb.rtxNxt = iss;
+  tcb.rackFack = iss;
 }
 
 /** The state of a connection that is about to send its SYN, or SYN-ACK. Addresses, ports and route are set. */

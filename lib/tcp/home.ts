@@ -14,6 +14,7 @@ import type { TcpCounters } from './counters.ts';
 import type { OutOfOrderShares } from './memory-shares.ts';
 import type { LentPieces } from './receive.ts';
 import type { Segment } from './segment.ts';
+import type { SentSegments } from './sent-segments.ts';
 import type { Tcb } from './tcb.ts';
 
 export interface TcpHome {
@@ -25,6 +26,8 @@ export interface TcpHome {
   readonly probedMtus: ProbedMtus;
   /** Payload that lies in the receive slab until the batch ends. */
   readonly lent: LentPieces;
+  /** What all connections have in flight. */
+  readonly sent: SentSegments;
   /** What all connections together hold out of order. */
   readonly outOfOrder: OutOfOrderShares;
   /** Bytes by which receive buffers that tune themselves may still grow together; connections that end give theirs back. */

@@ -4,9 +4,11 @@ import type { TcpInfo } from '../socket.ts';
 import { seqDiff } from '../wire/seq.ts';
 import { ECN_ON } from './ecn.ts';
 import { STATE_NAMES } from './states.ts';
-import { RECOVERY_FAST, RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
 import { currentRto } from './rtt.ts';
+
+/** By `recovery`. */
+const RECOVERY_NAMES = ['open', 'recovery', 'loss', 'cwr'] as const;
 
 export function tcpInfo(tcb: Tcb): TcpInfo {
   const nowMs = tcb.home.nowMs;
@@ -18,7 +20,7 @@ export function tcpInfo(tcb: Tcb): TcpInfo {
     rcvWscale: Math.max(tcb.rcvWscale, 0),
     sndWscale: tcb.sndWscale,
     congestion: tcb.congestion.name,
-    congestionState: tcb.recovery === RECOVERY_OPEN ? 'open' : tcb.recovery === RECOVERY_FAST ? 'recovery' : 'loss',
+    congestionState: RECOVERY_NAMES[tcb.recovery]!,
     rtoMs: currentRto(tcb),
     srttMs: tcb.srttUs / 1000,
     rttvarMs: tcb.rttvarUs / 1000,

@@ -15,20 +15,21 @@ import { ACK, CWR, ECE, FIN, RST, SYN, URG } from '../wire/tcp.ts';
 import { noteReceiverRtt, tuneSendBuffer } from './buffer-tuning.ts';
 import { windowMayGrow } from './congestion/cwnd.ts';
 import { ECN_ECHO, ECN_ON, takeEcho, takeEcnSynAgain, takeMarks } from './ecn.ts';
+import { beginAck, endAck, news, takeAck, takeSacks } from './delivery.ts';
 import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
 import { armFirstData } from './patience.ts';
 import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, settle } from './receive.ts';
-import { afterSack, onDuplicateAck, onNewAck, updateScoreboard } from './recovery.ts';
-import { sampleRtt } from './rtt.ts';
+import { onAck } from './recovery.ts';
+import { noteLeastRtt, sampleRtt } from './rtt.ts';
 import type { Segment } from './segment.ts';
 import {
   CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
 } from './states.ts';
-import { RECOVERY_OPEN } from './tcb.ts';
+import { PROBE_NONE, RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
-import { armGiveUp, armKeepalive, armRetransmit } from './timers.ts';
+import { armGiveUp, armKeepalive, armLossProbe, armRetransmit } from './timers.ts';
 
 /** TS.Recent older than this is not believed (RFC 7323 5.5): 24 days, ms. */
 const TS_RECENT_LIFE_MS = 24 * 86_400_000;
@@ -66,7 +67,7 @@ export function tcpInput(tcb: Tcb, segment: Segment): void {
  */
 function predicted(tcb: Tcb, segment: Segment): boolean {
   if ((segment.flags & (UNUSUAL | ACK)) !== ACK || segment.seq !== tcb.rcvNxt || segment.sackCount !== 0) return false;
-  if (tcb.recovery !== RECOVERY_OPEN || tcb.oooCount !== 0 || tcb.sackedCount !== 0 || tcb.dupAcks !== 0) return false;
+  if (tcb.recovery !== RECOVERY_OPEN || tcb.oooCount !== 0 || tcb.sackedBytes !== 0 || tcb.dupAcks !== 0) return false;
   if (tcb.urgent || tcb.finKnown) return false;
   const acked = seqDiff(segment.ack, tcb.sndUna);
   if (acked < 0 || seqGt(segment.ack, tcb.sndNxt)) return false;
@@ -89,6 +90,7 @@ function predicted(tcb: Tcb, segment: Segment): boolean {
   }
   if (acked > 0) {
     home.counters.PredictedAcks++;
+    beginAck(tcb);
     acknowledged(tcb, segment, acked);
   }
   if (length > 0) {
@@ -123,10 +125,11 @@ function takeWindow(tcb: Tcb, segment: Segment, window: number): void {
   }
 }
 
-/** SEG.ACK is new: `acked` bytes of sequence space are acknowledged. */
-export function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
+/** SEG.ACK is new: `acked` bytes of sequence space are acknowledged. `beginAck` has been, and SACK blocks are taken. */
+function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
   const home = tcb.home;
   const wasOpen = tcb.recovery === RECOVERY_OPEN;
+  takeAck(tcb, segment);
   if (tcb.timing && seqGeq(segment.ack, tcb.timedSeq)) {
     tcb.timing = false;
     sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);
@@ -147,21 +150,25 @@ export function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
     if (tcb.wantWrite && tcb.sndbufLimit - tcb.sndQueued >= tcb.sndbufLimit >> 2) tcb.events |= POLLOUT;
   }
   tcb.retries = 0;
-  if (wasOpen && tcb.sackedCount === 0 && tcb.renoSacked === 0) {
+  noteLeastRtt(tcb, news.rttUs);
+  endAck(tcb);
+  // Undisturbed: nothing is to be repaired, nothing to be doubted.
+  if (wasOpen && tcb.sackedBytes === 0 && tcb.renoSacked === 0 && tcb.probe === PROBE_NONE && tcb.reorderAt === 0) {
     tcb.dupAcks = 0;
-    tcb.lostEdge = segment.ack;
-    tcb.rtxNxt = segment.ack;
   } else {
-    onNewAck(tcb, acked);
+    onAck(tcb, segment, acked, false);
   }
-  if (wasOpen && tcb.recovery === RECOVERY_OPEN) {
-    if (windowMayGrow(tcb)) tcb.congestion.onAck(tcb, acked, home.nowMs);
-  }
+  if (tcb.congestion.model !== undefined) tcb.congestion.model(tcb, news);
+  else if (wasOpen && tcb.recovery === RECOVERY_OPEN && windowMayGrow(tcb)) tcb.congestion.onAck(tcb, acked, home.nowMs);
   tuneSendBuffer(tcb);
-  if (tcb.sndUna === tcb.sndNxt) tcb.rexmtAt = 0;
-  else {
+  if (tcb.sndUna === tcb.sndNxt) {
+    tcb.rexmtAt = 0;
+    tcb.tailAt = 0;
+    tcb.reorderAt = 0;
+  } else {
     tcb.unackedSinceMs = home.nowMs;
     armRetransmit(tcb);
+    armLossProbe(tcb);
   }
   home.pend(tcb);
 }
@@ -226,8 +233,8 @@ function establish(tcb: Tcb, segment: Segment): void {
   if (tcb.rcvWscale < 0) tcb.rcvWscale = 0;
   home.counters.CurrEstab++;
   startCongestion(tcb);
-  tcb.lostEdge = tcb.sndUna;
-  tcb.rtxNxt = tcb.sndUna;
+  tcb.rackFack = tcb.sndUna;
+  tcb.recover = seqAdd(tcb.sndUna, -1);
   tcb.sndBase = tcb.sndUna;
   tcb.lastRecvMs = home.nowMs;
   tcb.giveUpAt = 0;
@@ -286,6 +293,7 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
     if ((flags & ACK) !== 0 && tcb.state >= ESTABLISHED && offset < 0 && seqLeq(segment.ack, tcb.sndNxt)
       && seqGt(segment.ack, tcb.sndUna)) {
       tcb.lastRecvMs = home.nowMs;
+      beginAck(tcb);
       acknowledged(tcb, segment, seqDiff(segment.ack, tcb.sndUna));
       if (afterOurFin(tcb)) return;
     } else if (tcb.state >= ESTABLISHED && offset < 0) {
@@ -434,7 +442,8 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
     challengeAck(tcb);
     return false;
   }
-  const newlySacked = tcb.sack && segment.sackCount > 0 ? updateScoreboard(tcb, segment) : 0;
+  beginAck(tcb);
+  if (tcb.sack && segment.sackCount > 0) takeSacks(tcb, segment);
   const acked = seqDiff(ack, tcb.sndUna);
   const window = segment.wnd << tcb.sndWscale;
   const sameWindow = window === tcb.sndWnd;
@@ -444,12 +453,14 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
   }
   if (acked > 0) {
     acknowledged(tcb, segment, acked);
-  } else if (acked === 0 && tcb.sndNxt !== tcb.sndUna
-    && (tcb.sack ? newlySacked > 0 : segment.segLen === 0 && sameWindow)) {
-    onDuplicateAck(tcb, newlySacked);
-  } else if (newlySacked > 0) {
-    // An old ACK, overtaken by others: what it SACKs is true all the same.
-    afterSack(tcb);
+  } else {
+    // With SACK a duplicate is what brings news of data. An old ACK, overtaken by others, may do so, too.
+    const duplicate = acked === 0 && tcb.sndNxt !== tcb.sndUna && (tcb.sack ? news.sacked > 0 : segment.segLen === 0 && sameWindow);
+    if (duplicate || news.sacked > 0 || news.dsack || tcb.probe !== PROBE_NONE) {
+      endAck(tcb);
+      onAck(tcb, segment, 0, duplicate);
+      if (tcb.congestion.model !== undefined) tcb.congestion.model(tcb, news);
+    }
   }
   if ((segment.flags & ECE) !== 0 && tcb.ecn === ECN_ON && acked >= 0) takeEcho(tcb, ack);
   return !afterOurFin(tcb);

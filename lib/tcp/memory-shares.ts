@@ -2,14 +2,15 @@
  * Who may have the last blocks of a stack's memory. Without an order, two stacks whose send buffers have
  * taken all of it wait for each other for ever: neither can receive, so neither acknowledges.
  *
- *     free    all ───────────── 1/4 ──────────── 1/8 ─────────── 1/16 ──────────── 0
- *     until   a send buffer      an empty send    a receive buffer  the next bytes of
- *             that holds data    buffer; data     that holds        whoever has read
- *                                out of order     unread data       everything
+ *     free    all ───────── 1/4 ──────────── 3/16 ─────────── 1/8 ─────────── 1/16 ──────────── 0
+ *     until   a send buffer  a receive buffer  an empty send   a receive buffer  the next bytes of
+ *             that holds     that holds        buffer; data    with little       whoever has read
+ *             data           unread data       out of order    unread            everything
  *
  * Each of these gives its blocks back without the help of those to its left: what was read in order is
  * free at once, what is out of order becomes readable when the gap is filled, and what was sent leaves
- * when the peer can receive. (Datagrams wait in three eighths less than all: see datagram-queue.ts.)
+ * when the peer can receive. What is unread waits for the application, which may never read: so whoever has
+ * much of it makes way for others. (Datagrams wait in three eighths less than all: see datagram-queue.ts.)
  */
 
 import { BLOCK_SHIFT } from '../buffer/packet-memory.ts';
@@ -30,10 +31,14 @@ export function keptFromOutOfOrder(memory: PacketMemory): number {
   return memory.blockCount >> 3;
 }
 
+/** Blocks of a receive buffer that has little unread. */
+const LITTLE = 1;
+
 /** Free blocks that data in order must leave, when some is unread already: all, when its application has too much unread. */
 export function keptFromUnread(tcb: Tcb): number {
   const { blockCount } = tcb.home.memory;
-  return heldBack(tcb) ? blockCount : blockCount >> 4;
+  if (heldBack(tcb)) return blockCount;
+  return tcb.rcvBuffer.held > LITTLE ? (blockCount >> 4) * 3 : blockCount >> 4;
 }
 
 /** Whether those that share an account with this connection have as much unread as they may, all together. */

@@ -7,17 +7,18 @@
  * Payload is not touched: a segment is a header and pieces of the send buffer.
  */
 
-import { seqAdd, seqDiff, seqGt } from '../wire/seq.ts';
-import { ACK, FIN, PSH } from '../wire/tcp.ts';
+import { seqGt } from '../wire/seq.ts';
 import { noteUsage } from './congestion/cwnd.ts';
-import { emit, maxSegment, sendAck, sendOldAck } from './emit.ts';
+import { maxSegment, sendAck, sendOldAck } from './emit.ts';
+import { armPacing, paceRoom } from './pacing.ts';
 import { windowUpdateDue } from './receive.ts';
 import { retransmitLost } from './recovery.ts';
 import { currentRto } from './rtt.ts';
 import { CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, LAST_ACK, SYN_RECEIVED, TIME_WAIT } from './states.ts';
 import { RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
-import { armDelayedAck, armPersist, armRetransmit, deadline } from './timers.ts';
+import { armDelayedAck, armPersist, deadline } from './timers.ts';
+import { sendNext, unsent, windowRoom } from './transmit.ts';
 
 /** Longest time that corked data waits, ms (Linux's TCP_CORK ceiling). */
 const CORK_MS = 200;
@@ -36,34 +37,51 @@ export function tcpOutput(tcb: Tcb): void {
   // What is missing is told by an ACK without data: only that counts as a duplicate, and has room for SACK.
   if (tcb.ackNow && tcb.oooCount > 0) acknowledgeGap(tcb);
   let sent = false;
-  if (tcb.recovery !== RECOVERY_OPEN) sent = retransmitLost(tcb);
+  if (tcb.recovery !== RECOVERY_OPEN) sent = repair(tcb);
   if (state === ESTABLISHED || state === CLOSE_WAIT || state === FIN_WAIT_1 || state === CLOSING || state === LAST_ACK) {
     if (sendNew(tcb)) sent = true;
   }
   if (!sent) acknowledge(tcb);
 }
 
+/** What is lost goes first, or, while F-RTO wants to know whether anything is, new data (RFC 5682 2.b). */
+function repair(tcb: Tcb): boolean {
+  if (tcb.newFirst) {
+    tcb.newFirst = false;
+    if (sendNew(tcb)) return true;
+    tcb.frto = false;
+  }
+  return retransmitLost(tcb);
+}
+
 /** Sends new data and FIN. Returns whether a segment left. */
 function sendNew(tcb: Tcb): boolean {
-  const home = tcb.home;
   let sent = false;
   let limited = false;
   for (;;) {
-    const unsent = seqDiff(tcb.sndEnd, tcb.sndNxt);
-    if (unsent < 0 || tcb.finSent) break;
+    if (tcb.finSent) break;
+    const waiting = unsent(tcb);
     const finDue = tcb.finQueued;
-    if (unsent === 0 && !finDue) break;
-    if (!sent && unsent > 0 && tcb.sndNxt === tcb.sndUna) restartAfterIdle(tcb);
-    const windowRoom = seqDiff(seqAdd(tcb.sndUna, tcb.sndWnd), tcb.sndNxt);
+    if (waiting === 0 && !finDue) break;
+    if (!sent && waiting > 0 && tcb.sndNxt === tcb.sndUna) restartAfterIdle(tcb);
+    const wndRoom = windowRoom(tcb);
     const cwndRoom = tcb.cwnd - tcb.pipe;
     // A FIN alone does not ask the congestion window, in which there may be less than no room.
-    let length = unsent === 0 ? 0 : Math.min(unsent, windowRoom, cwndRoom);
-    if (unsent > 0 && length <= 0) {
+    let length = waiting === 0 ? 0 : Math.min(waiting, wndRoom, cwndRoom);
+    if (tcb.pacingRate > 0 && length > 0) {
+      const credit = paceRoom(tcb);
+      if (credit < Math.min(length, tcb.sndMss)) {
+        armPacing(tcb);
+        break;
+      }
+      if (credit < length) length = credit - (credit % tcb.sndMss);
+    }
+    if (waiting > 0 && length <= 0) {
       if (cwndRoom <= 0) limited = true;
       else if (tcb.sndNxt === tcb.sndUna && tcb.persistAt === 0) armPersist(tcb);
       break;
     }
-    if (unsent === 0 && windowRoom <= 0) {
+    if (waiting === 0 && wndRoom <= 0) {
       // A FIN needs a window as well.
       if (tcb.sndNxt === tcb.sndUna && tcb.persistAt === 0) armPersist(tcb);
       break;
@@ -71,38 +89,39 @@ function sendNew(tcb: Tcb): boolean {
     const mss = tcb.sndMss;
     const most = maxSegment(tcb);
     if (length > most) length = most;
-    const last = length === unsent;
+    const last = length === waiting;
     if (length > mss) {
       const odd = length % mss;
       if (odd !== 0 && !(last && smallMayLeave(tcb))) length -= odd;
-    } else if (length < mss && unsent > 0) {
+    } else if (length < mss && waiting > 0) {
       if (!(last && smallMayLeave(tcb)) && !(tcb.maxSndWnd > 0 && length >= tcb.maxSndWnd >> 1 && !last)) {
-        if (length < unsent && cwndRoom <= windowRoom) limited = true;
+        if (length < waiting && cwndRoom <= wndRoom) limited = true;
         if (tcb.sndNxt === tcb.sndUna && tcb.persistAt === 0) holdBack(tcb);
         break;
       }
     }
-    const empties = length === unsent;
-    const fin = empties && finDue;
-    const next = seqAdd(tcb.sndNxt, length);
-    if (!emit(tcb, tcb.sndNxt, ACK | (empties && length > 0 ? PSH : 0) | (fin ? FIN : 0), length)) break;
-    sent = true;
-    if (length % mss !== 0) tcb.sndSmall = next;
-    if (!tcb.timing) {
-      tcb.timing = true;
-      tcb.timedSeq = next;
-      tcb.timedUs = home.nowUs;
+    const fin = length === waiting && finDue;
+    if (!sendNext(tcb, length, fin)) {
+      // No room for more to be remembered: somebody's acknowledgment will bring it.
+      if (tcb.home.sent.full && tcb.flight === 0 && tcb.persistAt === 0) armPersist(tcb);
+      break;
     }
-    if (tcb.sndNxt === tcb.sndUna) tcb.unackedSinceMs = home.nowMs;
-    tcb.sndNxt = fin ? seqAdd(next, 1) : next;
-    if (fin) tcb.finSent = true;
-    tcb.bytesSent += length;
-    tcb.persistAt = 0;
-    if (tcb.rexmtAt === 0) armRetransmit(tcb);
+    sent = true;
     if (fin) break;
   }
+  noteAppLimited(tcb);
   if (sent || limited) noteUsage(tcb, limited);
   return sent;
+}
+
+/**
+ * Too little to send, while the window has room: what is in flight now shows what the application does, not what the
+ * path can (draft-cheng-iccrg-delivery-rate-estimation 3.4).
+ */
+function noteAppLimited(tcb: Tcb): void {
+  if (tcb.congestion.model === undefined || unsent(tcb) >= tcb.sndMss || tcb.lostBytes > tcb.rtxBytes) return;
+  const pipe = tcb.pipe;
+  if (pipe < tcb.cwnd) tcb.appLimited = Math.max(tcb.delivered + pipe, 1);
 }
 
 /** Nothing in flight, and it was quiet for an RTO: start again from a known window (RFC 5681 4.1). */
@@ -165,18 +184,10 @@ function acknowledgeGap(tcb: Tcb): void {
  * when the window does have room.
  */
 export function sendProbe(tcb: Tcb): void {
-  const unsent = seqDiff(tcb.sndEnd, tcb.sndNxt);
-  const room = seqDiff(seqAdd(tcb.sndUna, tcb.sndWnd), tcb.sndNxt);
-  if (room > 0 && unsent > 0) {
-    const length = Math.min(unsent, room, tcb.sndMss);
-    const next = seqAdd(tcb.sndNxt, length);
-    if (emit(tcb, tcb.sndNxt, ACK | PSH, length)) {
-      tcb.sndSmall = next;
-      tcb.bytesSent += length;
-      tcb.sndNxt = next;
-      tcb.unackedSinceMs = tcb.home.nowMs;
-      armRetransmit(tcb);
-    }
+  const waiting = unsent(tcb);
+  const room = windowRoom(tcb);
+  if (room > 0 && waiting > 0) {
+    sendNext(tcb, Math.min(waiting, room, tcb.sndMss), false);
     return;
   }
   tcb.home.counters.PersistProbes++;

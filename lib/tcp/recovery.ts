@@ -1,340 +1,297 @@
 /**
- * Loss recovery: the SACK scoreboard and pipe of RFC 6675, NewReno without SACK (RFC 6582), fast
- * retransmit (RFC 5681 3.2), retransmission after a timeout (RFC 6298 (5.4), RFC 6675 5.1).
+ * Loss recovery: what an acknowledgment, or the retransmission timer, means for what is in flight.
  *
- *      sndUna        rtxNxt       lostEdge                     sndNxt
- *   -----+-------------+-------------+-----------------------------+-----
- *        | sent again  | to be sent  | in the network, or SACKed   |
- *        |             | again       |                             |
+ *              loss marked                          SND.UNA >= recover
+ *     OPEN ────────────────────▶ FAST ─────────────────────────────────▶ OPEN
+ *       │ ─── ECN echo ──▶ CWR ──▶ (loss) FAST                            ▲
+ *       └─── timeout ────▶ LOSS ──────────────────────────────────────────┘
+ *                            any ── it was for nothing (undo.ts) ──▶ OPEN
  *
- * Everything unSACKed below `lostEdge` is lost; of this, everything below `rtxNxt` has been sent again.
- * `sndNxt` never moves back. Without SACK each duplicate ACK stands for one segment that has left the
- * network (`renoSacked`), and only the oldest segment can be told to be lost.
+ * With SACK loss is told by time (rack.ts), and the tail is probed (tail-loss.ts); without it by duplicate ACKs: each
+ * stands for one segment that has left the network (`renoSacked`), and only the oldest segment can be told to be lost
+ * (NewReno, RFC 6582). What is lost is sent again in order, before anything new, as far as the window allows
+ * (RFC 6675 section 5); the window comes down in proportion to what arrives (prr.ts), unless congestion control has a
+ * model of its own. `sndNxt` never moves back.
  *
- * Left to come: NextSeg's rescue retransmission (4) and, better than it, RACK-TLP, F-RTO and undo, PRR, D-SACK.
+ * Limited transmit (RFC 3042) needs no rule: what the first duplicate ACKs or SACKs stand for is no longer in the pipe.
  */
 
-import { seqAdd, seqDiff, seqGeq, seqGt, seqLeq, seqLt, seqMax, seqMin } from '../wire/seq.ts';
+import { seqAdd, seqDiff, seqGeq, seqGt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
-import { ACK, FIN, PSH } from '../wire/tcp.ts';
-import { queueCwr } from './ecn.ts';
-import { countRetransmission, emit, maxSegment } from './emit.ts';
+import { news } from './delivery.ts';
+import { maxSegment } from './emit.ts';
+import { paceRoom, armPacing } from './pacing.ts';
+import { beginReduction, reduceInProportion } from './prr.ts';
+import { DUP_THRESH, detectLost, markTimedOut, noteRecoveryEnd, noteRoundTrip } from './rack.ts';
 import type { Segment } from './segment.ts';
-import { RECOVERY_FAST, RECOVERY_LOSS, RECOVERY_OPEN } from './tcb.ts';
+import {
+  END, FLAGS, LATER, NEXT, ROW_AGAIN, ROW_LOST, START, forgetSacks, isUnaSacked, markLost, nextLost, noteSentAgain, splitRow,
+} from './sent-segments.ts';
+import { PROBE_NONE, RECOVERY_CWR, RECOVERY_FAST, RECOVERY_LOSS, RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
-import { armRetransmit } from './timers.ts';
-
-/** DupThresh (RFC 5681, 6675). */
-const DUP_THRESH = 3;
-/** Most SACKed ranges remembered; beyond it, blocks that would add one are ignored. */
-const MAX_RANGES = 1024;
-
-/** Takes the segment's SACK blocks into the scoreboard. Returns how many bytes are newly SACKed. */
-export function updateScoreboard(tcb: Tcb, segment: Segment): number {
-  const counters = tcb.home.counters;
-  const before = tcb.sackedBytes;
-  for (let i = 0; i < segment.sackCount; i++) {
-    const left = segment.sack[i * 2]! as Seq;
-    const right = segment.sack[i * 2 + 1]! as Seq;
-    counters.SackBlocksIn++;
-    // A block at or below SND.UNA is a D-SACK (RFC 2883); one beyond SND.NXT, or empty, is a lie.
-    if (seqLeq(right, tcb.sndUna)) continue;
-    if (!seqLt(left, right) || seqGt(right, tcb.sndNxt) || seqLt(left, tcb.sndUna)) {
-      counters.SackBlocksBad++;
-      continue;
-    }
-    addRange(tcb, left, right);
-  }
-  return tcb.sackedBytes - before;
-}
-
-function addRange(tcb: Tcb, left: Seq, right: Seq): void {
-  let board = tcb.scoreboard;
-  if (board === null) board = tcb.scoreboard = new Int32Array(16);
-  let first = 0;
-  while (first < tcb.sackedCount && seqLt(board[first * 2 + 1]! as Seq, left)) first++;
-  let last = first;
-  while (last < tcb.sackedCount && seqLeq(board[last * 2]! as Seq, right)) last++;
-  if (last === first) {
-    if (tcb.sackedCount === MAX_RANGES) {
-      tcb.home.counters.SackBlocksBad++;
-      return;
-    }
-    if (tcb.sackedCount * 2 === board.length) {
-      const grown = new Int32Array(board.length * 2);
-      grown.set(board);
-      board = tcb.scoreboard = grown;
-    }
-    board.copyWithin(first * 2 + 2, first * 2, tcb.sackedCount * 2);
-    tcb.sackedCount++;
-    tcb.sackedBytes += seqDiff(right, left);
-  } else {
-    let covered = 0;
-    for (let i = first; i < last; i++) covered += seqDiff(board[i * 2 + 1]! as Seq, board[i * 2]! as Seq);
-    left = seqMin(left, board[first * 2]! as Seq);
-    right = seqMax(right, board[last * 2 - 1]! as Seq);
-    tcb.sackedBytes += seqDiff(right, left) - covered;
-    if (last > first + 1) {
-      board.copyWithin(first * 2 + 2, last * 2, tcb.sackedCount * 2);
-      tcb.sackedCount -= last - first - 1;
-    }
-  }
-  board[first * 2] = left;
-  board[first * 2 + 1] = right;
-}
-
-/** SND.UNA has moved: forgets what lies below. */
-function trimScoreboard(tcb: Tcb): void {
-  const board = tcb.scoreboard;
-  if (board === null || tcb.sackedCount === 0) return;
-  let gone = 0;
-  while (gone < tcb.sackedCount && seqLeq(board[gone * 2 + 1]! as Seq, tcb.sndUna)) {
-    tcb.sackedBytes -= seqDiff(board[gone * 2 + 1]! as Seq, board[gone * 2]! as Seq);
-    gone++;
-  }
-  if (gone > 0) {
-    board.copyWithin(0, gone * 2, tcb.sackedCount * 2);
-    tcb.sackedCount -= gone;
-  }
-  if (tcb.sackedCount > 0 && seqLt(board[0]! as Seq, tcb.sndUna)) {
-    tcb.sackedBytes -= seqDiff(tcb.sndUna, board[0]! as Seq);
-    board[0] = tcb.sndUna;
-  }
-}
-
-/** UnSACKed bytes in [sndUna, edge). */
-function unsackedBelow(tcb: Tcb, edge: Seq): number {
-  let bytes = seqDiff(edge, tcb.sndUna);
-  if (bytes <= 0) return 0;
-  const board = tcb.scoreboard;
-  for (let i = 0; i < tcb.sackedCount; i++) {
-    const left = board![i * 2]! as Seq;
-    if (seqGeq(left, edge)) break;
-    bytes -= seqDiff(seqMin(board![i * 2 + 1]! as Seq, edge), left);
-  }
-  return bytes;
-}
-
-/** Recounts what is lost and what of it was sent again, after any of the edges or the scoreboard moved. */
-function recount(tcb: Tcb): void {
-  if (seqLt(tcb.lostEdge, tcb.sndUna)) tcb.lostEdge = tcb.sndUna;
-  if (seqLt(tcb.rtxNxt, tcb.sndUna)) tcb.rtxNxt = tcb.sndUna;
-  tcb.lostBytes = tcb.lostEdge === tcb.sndUna ? 0 : unsackedBelow(tcb, tcb.lostEdge);
-  tcb.rtxBytes = tcb.rtxNxt === tcb.sndUna ? 0 : unsackedBelow(tcb, tcb.rtxNxt);
-}
+import { probeAnswered } from './tail-loss.ts';
+import { sendAgain, unsent, windowRoom } from './transmit.ts';
+import { noteRepair, rememberWindows, tryUndo } from './undo.ts';
 
 /**
- * IsLost (RFC 6675 section 4) for all at once: the highest sequence number that has DupThresh SACKed
- * ranges, or more than (DupThresh - 1) × SMSS SACKed bytes, above it.
+ * An acknowledgment, or SACK, has been accounted for (delivery.ts), and SND.UNA has moved by `acked`. `duplicate`: it
+ * acknowledges nothing new, and is one as RFC 5681 section 2 has it.
  */
-function sackLostEdge(tcb: Tcb): Seq {
-  const board = tcb.scoreboard;
-  let bytes = 0;
-  const enough = (DUP_THRESH - 1) * tcb.sndMss;
-  for (let i = tcb.sackedCount - 1, ranges = 1; i >= 0; i--, ranges++) {
-    bytes += seqDiff(board![i * 2 + 1]! as Seq, board![i * 2]! as Seq);
-    if (ranges >= DUP_THRESH || bytes > enough) return board![i * 2]! as Seq;
+export function onAck(tcb: Tcb, segment: Segment, acked: number, duplicate: boolean): void {
+  if (acked > 0) tcb.dupAcks = 0;
+  else if (duplicate) {
+    tcb.dupAcks++;
+    tcb.dupAcksIn++;
+    tcb.home.counters.DupAcksIn++;
   }
-  return tcb.sndUna;
-}
+  if (tcb.probe !== PROBE_NONE && probeAnswered(tcb, segment, acked)) reduceOnce(tcb);
+  if (tcb.sack) noteRoundTrip(tcb);
+  const undone = tryUndo(tcb, segment, acked);
+  if (!undone && tcb.recovery === RECOVERY_LOSS && tcb.frto) judgeTimeout(tcb, acked, duplicate);
+  if (tcb.recovery !== RECOVERY_OPEN && acked > 0 && seqGeq(tcb.sndUna, tcb.recover)) leaveRecovery(tcb);
 
-/**
- * An ACK that acknowledges nothing new came with the window unchanged, data is in flight, and it has
- * no payload (RFC 5681 section 2), or it brought new SACK information.
- */
-export function onDuplicateAck(tcb: Tcb, newlySacked: number): void {
-  tcb.dupAcks++;
-  tcb.dupAcksIn++;
-  tcb.home.counters.DupAcksIn++;
   if (tcb.sack) {
-    if (newlySacked > 0) afterSack(tcb);
+    // RFC 8985 6.2. What was sent before SND.UNA moved last cannot be lost: there is nothing to look for then.
+    if (tcb.sentFirst >= 0 && (tcb.sackedBytes > 0 || tcb.recovery !== RECOVERY_OPEN || tcb.reorderAt !== 0)) detectLost(tcb, segment.timeUs);
+  } else if (acked > 0) {
+    afterPartialAck(tcb, acked);
+  } else if (duplicate) {
+    countDuplicate(tcb);
+  }
+  react(tcb, acked);
+}
+
+/** The reordering window of RACK has passed (RFC 8985 6.3). */
+export function onReorderTimeout(tcb: Tcb): void {
+  if (tcb.sentFirst < 0) return;
+  news.acked = 0;
+  news.lost = 0;
+  if (detectLost(tcb, tcb.home.nowUs) > 0) react(tcb, 0);
+}
+
+/** Begins to repair what is newly lost, and lets the window follow. */
+function react(tcb: Tcb, acked: number): void {
+  if (tcb.lostBytes > 0 && (tcb.recovery === RECOVERY_OPEN || tcb.recovery === RECOVERY_CWR)) enterFast(tcb);
+  if (tcb.congestion.model === undefined) {
+    if (tcb.recovery === RECOVERY_FAST || tcb.recovery === RECOVERY_CWR) reduceInProportion(tcb, acked > 0);
+    // Slow start (RFC 5681 3.1) until ssthresh, clocked by what the retransmissions bring.
+    else if (tcb.recovery === RECOVERY_LOSS && acked > 0) tcb.congestion.onAck(tcb, acked, tcb.home.nowMs);
+  }
+  tcb.home.pend(tcb);
+}
+
+// ------------------------------------------------------------------------------------- without SACK
+
+/** One more duplicate ACK: one more segment has left the network (RFC 6582 3.2). */
+function countDuplicate(tcb: Tcb): void {
+  const before = tcb.renoSacked;
+  // After a timeout everything that was in flight counts as lost already: it can only be what was sent since.
+  const most = tcb.recovery === RECOVERY_LOSS ? seqDiff(tcb.sndNxt, tcb.recover) : tcb.flight - tcb.sndMss;
+  tcb.renoSacked = Math.max(Math.min(before + tcb.sndMss, most, tcb.flight - tcb.lostBytes), 0);
+  if (tcb.recovery === RECOVERY_LOSS) return;
+  news.acked += tcb.renoSacked - before;
+  // Not for duplicates that our own retransmissions after a timeout brought about.
+  if (tcb.recovery !== RECOVERY_FAST && tcb.dupAcks >= DUP_THRESH && seqGt(tcb.sndUna, tcb.recover)) markOldest(tcb);
+}
+
+/** New data is acknowledged. In a recovery it is a partial ACK: the next segment was lost as well (RFC 6582 3.2). */
+function afterPartialAck(tcb: Tcb, acked: number): void {
+  if (tcb.recovery !== RECOVERY_FAST) {
+    tcb.renoSacked = 0;
     return;
   }
-  // After a timeout everything in flight counts as lost already.
-  if (tcb.recovery === RECOVERY_LOSS) return;
-  const most = tcb.flight - tcb.sndMss;
-  tcb.renoSacked = Math.max(Math.min(tcb.renoSacked + tcb.sndMss, most), 0);
-  // RFC 6582 3.2: not for duplicates that our own retransmissions after a timeout brought about.
-  if (tcb.recovery === RECOVERY_OPEN && tcb.dupAcks >= DUP_THRESH && seqGt(tcb.sndUna, tcb.recover)) {
-    tcb.home.counters.FastRecoveries++;
-    enterFastRecovery(tcb, seqAdd(tcb.sndUna, Math.min(tcb.sndMss, tcb.flight)));
-  }
-  tcb.home.pend(tcb);
+  tcb.renoSacked = Math.max(Math.min(tcb.renoSacked - (acked - tcb.sndMss), tcb.flight - tcb.sndMss), 0);
+  markOldest(tcb);
 }
 
-/** The scoreboard has grown: finds what is lost now, and begins to repair. */
-export function afterSack(tcb: Tcb): void {
-  const edge = sackLostEdge(tcb);
-  if (tcb.recovery === RECOVERY_OPEN) {
-    if (seqGt(edge, tcb.sndUna) || tcb.dupAcks >= DUP_THRESH) {
-      tcb.home.counters.SackRecoveries++;
-      enterFastRecovery(tcb, seqMax(edge, seqAdd(tcb.sndUna, Math.min(tcb.sndMss, tcb.flight))));
-    } else {
-      recount(tcb);
-    }
-  } else {
-    if (seqGt(edge, tcb.lostEdge)) tcb.lostEdge = edge;
-    recount(tcb);
-  }
-  tcb.home.pend(tcb);
+/** The oldest segment is lost. */
+function markOldest(tcb: Tcb): void {
+  const at = tcb.sentFirst;
+  if (at < 0) return;
+  const words = tcb.home.sent.words;
+  const edge = seqAdd(tcb.sndUna, tcb.sndMss);
+  if (seqGt(words[at + END]! as Seq, edge)) splitRow(tcb, at, edge);
+  const before = tcb.pipe;
+  markLost(tcb, at);
+  news.lost += before - tcb.pipe;
+  tcb.lostHint = -1;
+  // The pipe cannot be less than nothing: the duplicates stood for what comes after it.
+  tcb.renoSacked = Math.max(Math.min(tcb.renoSacked, tcb.flight - tcb.lostBytes), 0);
+  tcb.rtxNow = true;
 }
 
-function enterFastRecovery(tcb: Tcb, lostEdge: Seq): void {
+// ------------------------------------------------------------------------------------------- states
+
+/** Something is lost: the windows are reduced, once for all that was in flight by now. */
+function enterFast(tcb: Tcb): void {
+  const counters = tcb.home.counters;
+  if (tcb.sack) counters.SackRecoveries++;
+  else counters.FastRecoveries++;
+  if (tcb.recovery === RECOVERY_OPEN) beginReducing(tcb);
   tcb.recovery = RECOVERY_FAST;
   tcb.recover = tcb.sndNxt;
   tcb.fastRetransmits++;
-  tcb.congestion.onLoss(tcb, tcb.home.nowMs);
-  queueCwr(tcb);
-  tcb.lostEdge = lostEdge;
-  tcb.rtxNxt = tcb.sndUna;
-  recount(tcb);
+  tcb.probe = PROBE_NONE;
+  tcb.tailAt = 0;
   // The first retransmission leaves whatever the pipe says (RFC 6675 section 5 (4.3)).
-  retransmitHole(tcb, tcb.sndMss);
+  tcb.rtxNow = true;
 }
 
-/** `acked` bytes are newly acknowledged; SND.UNA has moved already. */
-export function onNewAck(tcb: Tcb, acked: number): void {
-  tcb.dupAcks = 0;
-  trimScoreboard(tcb);
-  switch (tcb.recovery) {
-    case RECOVERY_OPEN:
-      tcb.renoSacked = 0;
-      if (tcb.sackedCount > 0) afterSack(tcb);
-      else recount(tcb);
-      return;
-    case RECOVERY_FAST:
-      if (seqGeq(tcb.sndUna, tcb.recover)) {
-        leaveRecovery(tcb);
-        tcb.congestion.onRecovered(tcb, tcb.home.nowMs);
-        return;
-      }
-      if (!tcb.sack) {
-        // Partial ACK (RFC 6582 3.2): the next segment was lost as well.
-        tcb.renoSacked = Math.max(Math.min(tcb.renoSacked - (acked - tcb.sndMss), tcb.flight - tcb.sndMss), 0);
-        tcb.lostEdge = seqAdd(tcb.sndUna, Math.min(tcb.sndMss, tcb.flight));
-        tcb.rtxNxt = tcb.sndUna;
-        recount(tcb);
-        retransmitHole(tcb, tcb.sndMss);
-        return;
-      }
-      afterSack(tcb);
-      return;
-    default:
-      if (seqGeq(tcb.sndUna, tcb.recover)) {
-        leaveRecovery(tcb);
-        return;
-      }
-      tcb.renoSacked = 0;
-      if (tcb.sack && tcb.sackedCount > 0) afterSack(tcb);
-      else recount(tcb);
-      // Slow start (RFC 5681 3.1) until ssthresh, clocked by what the retransmissions bring.
-      tcb.congestion.onAck(tcb, acked, tcb.home.nowMs);
-      tcb.home.pend(tcb);
-  }
+function beginReducing(tcb: Tcb): void {
+  rememberWindows(tcb);
+  beginReduction(tcb, tcb.flight);
+  tcb.congestion.onLoss(tcb, tcb.home.nowMs);
 }
 
-function leaveRecovery(tcb: Tcb): void {
-  tcb.recovery = RECOVERY_OPEN;
-  tcb.renoSacked = 0;
-  tcb.lostEdge = tcb.sndUna;
-  tcb.rtxNxt = tcb.sndUna;
-  recount(tcb);
+/** The network has marked packets (ECN; RFC 3168 6.1.2): the window is reduced as for a loss, and nothing is sent again. */
+export function enterCwr(tcb: Tcb): void {
+  if (tcb.recovery !== RECOVERY_OPEN) return;
+  beginReducing(tcb);
+  // A mark is no mistake: there is nothing that could show it to be one.
+  tcb.undoable = false;
+  tcb.recovery = RECOVERY_CWR;
+  tcb.recover = tcb.sndNxt;
   tcb.home.pend(tcb);
 }
 
+/** A probe has repaired a loss that nothing else has told of (RFC 8985 7.4.2): congestion all the same. */
+function reduceOnce(tcb: Tcb): void {
+  if (tcb.recovery !== RECOVERY_OPEN) return;
+  enterCwr(tcb);
+}
+
+/** What was in flight when the repair began has arrived. */
+function leaveRecovery(tcb: Tcb): void {
+  const before = tcb.recovery;
+  tcb.recovery = RECOVERY_OPEN;
+  tcb.renoSacked = 0;
+  tcb.frto = false;
+  tcb.rtxNow = false;
+  noteRecoveryEnd(tcb);
+  if (before !== RECOVERY_LOSS) tcb.congestion.onRecovered(tcb, tcb.home.nowMs);
+}
+
 /**
- * The retransmission timer fired: all that is in flight counts as lost, one segment leaves now, and the
- * rest follows in slow start.
+ * The retransmission timer fired (RFC 6298 (5.4), RFC 8985 6.3): what has been in flight for a round trip counts as
+ * lost, one segment leaves now, and the rest follows in slow start, if F-RTO does not find that nothing was lost.
  */
 export function onRetransmissionTimeout(tcb: Tcb): void {
-  // The peer has thrown away what it once SACKed, if SND.UNA itself is SACKed (RFC 2018 section 8).
-  if (tcb.sackedCount > 0 && tcb.scoreboard![0] === tcb.sndUna) {
+  if (isUnaSacked(tcb)) {
     tcb.home.counters.SackReneged++;
-    tcb.sackedCount = 0;
-    tcb.sackedBytes = 0;
+    forgetSacks(tcb);
   }
-  tcb.congestion.onTimeout(tcb, tcb.retries <= 1, tcb.home.nowMs);
-  queueCwr(tcb);
+  const reduced = tcb.recovery === RECOVERY_FAST || tcb.recovery === RECOVERY_CWR;
+  const first = tcb.retries <= 1 && !reduced;
+  if (first) rememberWindows(tcb);
+  tcb.congestion.onTimeout(tcb, first, tcb.home.nowMs);
   tcb.recovery = RECOVERY_LOSS;
   tcb.recover = tcb.sndNxt;
+  tcb.frto = true;
+  tcb.newFirst = false;
   tcb.dupAcks = 0;
   tcb.renoSacked = 0;
-  tcb.lostEdge = tcb.sndNxt;
-  tcb.rtxNxt = tcb.sndUna;
-  recount(tcb);
-  retransmitHole(tcb, tcb.sndMss);
+  tcb.probe = PROBE_NONE;
+  tcb.tailAt = 0;
+  tcb.reorderAt = 0;
+  markTimedOut(tcb);
+  tcb.rtxNow = true;
+}
+
+/**
+ * F-RTO (RFC 5682 section 3): after a timeout the first ACK that brings news lets new data go instead of more
+ * retransmissions; if the next one does, too, without the help of any, nothing was lost (undo.ts has looked at that).
+ */
+function judgeTimeout(tcb: Tcb, acked: number, duplicate: boolean): void {
+  if (seqGt(tcb.sndNxt, tcb.recover)) {
+    // Step 3.a: what was sent after the timeout has arrived, and what was sent before has not.
+    if (news.sacked > 0 || duplicate) stopJudging(tcb);
+  } else if (acked > 0 && !seqGeq(tcb.sndUna, tcb.recover)) {
+    // Step 2.b.
+    tcb.recover = tcb.sndNxt;
+    if (unsent(tcb) > 0 && windowRoom(tcb) > 0) tcb.newFirst = true;
+    else stopJudging(tcb);
+  }
+}
+
+function stopJudging(tcb: Tcb): void {
+  tcb.frto = false;
+  tcb.newFirst = false;
 }
 
 /** A smaller path MTU: what is in flight is sent again in smaller segments; no sign of congestion (RFC 1191 6.4). */
 export function retransmitAfterMtu(tcb: Tcb): void {
-  if (tcb.flight === 0) return;
+  if (tcb.sentFirst < 0) return;
   if (tcb.recovery === RECOVERY_OPEN) {
     tcb.recovery = RECOVERY_LOSS;
     tcb.recover = tcb.sndNxt;
+    tcb.undoable = false;
+    tcb.frto = false;
   }
   tcb.renoSacked = 0;
-  tcb.lostEdge = tcb.sndNxt;
-  tcb.rtxNxt = tcb.sndUna;
-  recount(tcb);
+  const words = tcb.home.sent.words;
+  for (let at = tcb.xmitFirst; at >= 0;) {
+    const later = words[at + LATER]!;
+    markLost(tcb, at);
+    at = later;
+  }
+  tcb.lostHint = -1;
 }
 
-/**
- * Sends again what is lost, as far as the pipe allows (RFC 6675 section 5 (C)). Returns whether
- * anything left. Without SACK the first segment has left already.
- */
+// ----------------------------------------------------------------------------------- sending again
+
+/** Sends again what is lost, as far as the window allows. Returns whether anything left. */
 export function retransmitLost(tcb: Tcb): boolean {
-  let sent = false;
-  if (tcb.recovery === RECOVERY_FAST && tcb.sackedCount > 0 && tcb.rtxNxt === tcb.lostEdge && tcb.sndNxt === tcb.sndEnd) {
-    // NextSeg (3): nothing new is there to send, so what lies below the highest SACKed range goes as well.
-    tcb.lostEdge = seqMax(tcb.lostEdge, tcb.scoreboard![tcb.sackedCount * 2 - 2]! as Seq);
-    recount(tcb);
-  }
   // A peer that has shrunk its window is not sent what lies beyond; rounding to its scale is no shrinking (RFC 7323 2.4).
   const edge = seqAdd(tcb.sndUna, tcb.sndWnd + (1 << tcb.sndWscale) - 1);
-  while (seqLt(tcb.rtxNxt, tcb.lostEdge)) {
-    const room = tcb.cwnd - tcb.pipe;
-    if (room < tcb.sndMss || seqGeq(tcb.rtxNxt, edge)) break;
-    if (!retransmitHole(tcb, Math.min(room - (room % tcb.sndMss), maxSegment(tcb)))) break;
+  let sent = false;
+  while (tcb.lostBytes > tcb.rtxBytes) {
+    const at = nextLost(tcb, tcb.lostHint);
+    tcb.lostHint = at;
+    if (at < 0) break;
+    const words = tcb.home.sent.words;
+    const start = words[at + START]! as Seq;
+    const run = lostRun(tcb, at, maxSegment(tcb));
+    let room = tcb.cwnd - tcb.pipe;
+    const needed = Math.min(run, tcb.sndMss);
+    if (tcb.rtxNow) {
+      room = Math.max(room, needed);
+    } else {
+      if (room < needed || seqGeq(start, edge)) break;
+      const credit = paceRoom(tcb);
+      if (credit < needed) {
+        armPacing(tcb);
+        break;
+      }
+      room = Math.min(room, credit);
+    }
+    const length = room >= run ? run : Math.max(room - (room % tcb.sndMss), needed);
+    if (!sendAgain(tcb, start, length)) break;
+    noteRepair(tcb, length);
+    tcb.rtxNow = false;
+    markAgain(tcb, at, seqAdd(start, length));
     sent = true;
   }
   return sent;
 }
 
-/** Retransmits up to `most` bytes of the first hole at or after rtxNxt and below lostEdge. */
-function retransmitHole(tcb: Tcb, most: number): boolean {
-  const board = tcb.scoreboard;
-  let from = tcb.rtxNxt;
-  let to = tcb.lostEdge;
-  for (let i = 0; i < tcb.sackedCount; i++) {
-    const left = board![i * 2]! as Seq;
-    const right = board![i * 2 + 1]! as Seq;
-    if (seqLeq(right, from)) continue;
-    if (seqLeq(left, from)) {
-      from = right;
-    } else {
-      to = seqMin(to, left);
-      break;
-    }
+/** Bytes from this row on that are lost without a gap, at most `most`. */
+function lostRun(tcb: Tcb, at: number, most: number): number {
+  const words = tcb.home.sent.words;
+  const start = words[at + START]! as Seq;
+  let bytes = 0;
+  while (at >= 0 && bytes < most && (words[at + FLAGS]! & (ROW_LOST | ROW_AGAIN)) === ROW_LOST) {
+    bytes = seqDiff(words[at + END]! as Seq, start);
+    at = words[at + NEXT]!;
   }
-  const length = Math.min(seqDiff(to, from), most);
-  if (length <= 0) {
-    tcb.rtxNxt = tcb.lostEdge;
-    recount(tcb);
-    return false;
-  }
-  if (!sendAgain(tcb, from, length)) return false;
-  tcb.rtxNxt = seqAdd(from, length);
-  recount(tcb);
-  return true;
+  return Math.min(bytes, most);
 }
 
-/** Emits `length` of sequence space from `seq`, which may include the FIN. */
-function sendAgain(tcb: Tcb, seq: Seq, length: number): boolean {
-  const right = seqAdd(seq, length);
-  const fin = tcb.finSent && seqGt(right, tcb.sndEnd);
-  const bytes = fin ? length - 1 : length;
-  if (!emit(tcb, seq, ACK | (right === tcb.sndNxt || fin ? PSH : 0) | (fin ? FIN : 0), bytes)) return false;
-  countRetransmission(tcb, bytes);
-  if (tcb.rexmtAt === 0) armRetransmit(tcb);
-  return true;
+/** The rows from `at` up to `right` have been sent again. */
+function markAgain(tcb: Tcb, at: number, right: Seq): void {
+  while (at >= 0) {
+    if (seqGeq(tcb.home.sent.words[at + START]! as Seq, right)) return;
+    if (seqGt(tcb.home.sent.words[at + END]! as Seq, right)) splitRow(tcb, at, right);
+    noteSentAgain(tcb, at, true);
+    at = tcb.home.sent.words[at + NEXT]!;
+  }
 }

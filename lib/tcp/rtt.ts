@@ -6,14 +6,20 @@ const G_US = 1000;
 /** The least round trip is forgotten after this time, as in Linux (tcp_min_rtt_wlen). */
 const MIN_RTT_LIFE_MS = 300_000;
 
-/** Takes a measurement of a segment that was sent once only (Karn's algorithm, section 3). */
-export function sampleRtt(tcb: Tcb, rttUs: number): void {
-  if (rttUs < 1) rttUs = 1;
+/** The least round trip, of this or the last minutes; `rttUs` 0: no measurement. */
+export function noteLeastRtt(tcb: Tcb, rttUs: number): void {
+  if (rttUs === 0) return;
   const nowMs = tcb.home.nowMs;
   if (tcb.minRttUs === 0 || rttUs <= tcb.minRttUs || ((nowMs - tcb.minRttMs) | 0) > MIN_RTT_LIFE_MS) {
     tcb.minRttUs = rttUs;
     tcb.minRttMs = nowMs;
   }
+}
+
+/** Takes a measurement of a segment that was sent once only (Karn's algorithm, section 3). */
+export function sampleRtt(tcb: Tcb, rttUs: number): void {
+  if (rttUs < 1) rttUs = 1;
+  noteLeastRtt(tcb, rttUs);
   if (tcb.srttUs === 0) {
     // (2.2)
     tcb.srttUs = rttUs;

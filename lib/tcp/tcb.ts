@@ -20,12 +20,22 @@ import { IpFlow } from '../ip/flow.ts';
 import type { Seq } from '../wire/seq.ts';
 import type { CongestionControl } from './congestion/congestion-control.ts';
 import type { TcpHome } from './home.ts';
+import type { MtuSearch } from './plpmtud.ts';
 import { CLOSED } from './states.ts';
 
-/** `recovery`: no loss known; repairing after duplicate ACKs or SACK; after a retransmission timeout. */
+/**
+ * `recovery`: no loss known; repairing what SACK, RACK or duplicate ACKs told of; after a retransmission timeout;
+ * slowing down because the network asks for it (ECN), or a probe has repaired a loss.
+ */
 export const RECOVERY_OPEN = 0;
 export const RECOVERY_FAST = 1;
 export const RECOVERY_LOSS = 2;
+export const RECOVERY_CWR = 3;
+
+/** `probe`: none is out; one of new data; one of data sent before (TLP.is_retrans; RFC 8985 7.1). */
+export const PROBE_NONE = 0;
+export const PROBE_NEW = 1;
+export const PROBE_REPEATED = 2;
 
 /** A half-open TCB's listener, or an owner that wants to hear of events. Known to the home only. */
 export interface TcbOwner {
@@ -118,6 +128,9 @@ export class Tcb {
   /** Out-of-order ranges: left and right edge, ascending, disjoint, not touching. */
   ooo: Int32Array | null = null;
   oooCount = 0;
+  /** What arrived twice, to be told once by the next ACK without data (RFC 2883); empty: nothing. */
+  dsackLeft = 0 as Seq;
+  dsackRight = 0 as Seq;
   /** First sequence numbers of the latest out-of-order arrivals, newest first, for SACK (RFC 2018 section 4). */
   sackRecent: Int32Array | null = null;
 
@@ -161,6 +174,16 @@ export class Tcb {
   /** SND.NXT at the last reduction: ECE in ACKs up to here is old news. */
   ecnRecover = 0 as Seq;
 
+  // ---- size of packets (plpmtud.ts, icmp.ts) ----
+  /** The search for what the path carries, or null: no need was seen. */
+  mtuSearch: MtuSearch | null = null;
+  /** The MSS of the first full-sized segment since the MSS changed, and `bytesSent` behind it; 0: none was sent. */
+  fullMss = 0;
+  fullEnd = 0;
+  /** What ICMP said of the segment at `icmpSeq`, and was not believed at once; 0: nothing. */
+  icmpMtu = 0;
+  icmpSeq = 0 as Seq;
+
   // ---- round-trip time (RFC 6298), µs ----
   /** 0 before the first sample. */
   srttUs = 0;
@@ -201,16 +224,64 @@ export class Tcb {
   unusedMs = 0;
   /** Bytes that duplicate ACKs stand for when there is no SACK. */
   renoSacked = 0;
-  /** SACKed ranges above sndUna: left and right edge, ascending. */
-  scoreboard: Int32Array | null = null;
-  sackedCount = 0;
+  /** What is in flight (sent-segments.ts): first and last row by sequence number and by time of sending, -1: none. */
+  sentFirst = -1;
+  sentLast = -1;
+  xmitFirst = -1;
+  xmitLast = -1;
+  /** Rows that SACK has cut since nothing was in flight. */
+  splits = 0;
+  /** Of it, bytes SACKed; thought lost; thought lost, and sent again. */
   sackedBytes = 0;
-  /** Everything unSACKed below is thought lost. */
-  lostEdge = 0 as Seq;
   lostBytes = 0;
-  /** HighRxt: everything unSACKed below has been retransmitted. */
-  rtxNxt = 0 as Seq;
   rtxBytes = 0;
+  /** Below this row nothing is lost that was not sent again; -1: not known. */
+  lostHint = -1;
+  /** The next retransmission leaves whatever the window says. */
+  rtxNow = false;
+
+  // ---- RACK and tail loss probes (RFC 8985) ----
+  /** RACK.xmit_ts, RACK.end_seq and RACK.rtt (0: nothing has arrived) of the latest sent that has arrived; RACK.fack. */
+  rackXmitUs = 0;
+  rackEnd = 0 as Seq;
+  rackRttUs = 0;
+  rackFack = 0 as Seq;
+  reorderingSeen = false;
+  /** RACK.reo_wnd_mult, RACK.reo_wnd_persist, RACK.dsack_round. */
+  reoWndMult = 1;
+  reoWndPersist = 0;
+  dsackRound = false;
+  dsackRoundEnd = 0 as Seq;
+  /** `PROBE_…`, and TLP.end_seq. */
+  probe = PROBE_NONE;
+  probeEnd = 0 as Seq;
+
+  // ---- proportional rate reduction (RFC 6937), bytes ----
+  prrDelivered = 0;
+  prrOut = 0;
+  recoverFs = 0;
+
+  // ---- undo (RFC 3522, 4015, 5682) ----
+  /** The last reduction can still turn out to have been for nothing; it began at this SND.UNA. */
+  undoable = false;
+  undoSeq = 0 as Seq;
+  /** Bytes sent again since then and not yet told to have arrived twice; whether there were any, and the timestamp of the first. */
+  undoBytes = 0;
+  undoSent = false;
+  repairTs = 0;
+  priorCwnd = 0;
+  priorSsthresh = 0;
+  /** F-RTO has not decided yet; new data goes before retransmissions. */
+  frto = false;
+  newFirst = false;
+
+  // ---- delivery rate and pacing ----
+  /** C.first_sent_time, µs; C.app_limited: delivered when what was sent with too little to send will have arrived, 0: not. */
+  firstSentUs = 0;
+  appLimited = 0;
+  /** Bytes that may leave, as of `paceUs`. */
+  paceCredit = 0;
+  paceUs = 0;
 
   // ---- timers: int32 ms of the home, 0 = off ----
   /** Retransmission. Armed while something is unacknowledged, SYN and FIN included. */
@@ -220,6 +291,10 @@ export class Tcb {
   persistShift = 0;
   /** Delayed ACK. */
   delackAt = 0;
+  /** Reordering window of RACK; tail loss probe; credit for the next paced segment. */
+  reorderAt = 0;
+  tailAt = 0;
+  paceAt = 0;
   /** Keep-alive, when asked for. */
   keepAt = 0;
   keepProbes = 0;

@@ -9,8 +9,9 @@ import { sendOldAck, sendSyn } from './emit.ts';
 import { abortWith, dropSilently } from './ending.ts';
 import { giveUpTimeout, shutTooLong } from './patience.ts';
 import { sendProbe } from './output.ts';
-import { onRetransmissionTimeout } from './recovery.ts';
+import { onReorderTimeout, onRetransmissionTimeout } from './recovery.ts';
 import { ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './states.ts';
+import { sendLossProbe } from './tail-loss.ts';
 import type { Tcb } from './tcb.ts';
 import { armPersist, armRetransmit, deadline, earliest } from './timers.ts';
 
@@ -32,9 +33,20 @@ export function tcpTimers(tcb: Tcb): number {
       tcb.home.pend(tcb);
     }
   }
+  if (due(tcb.paceAt, nowMs)) {
+    tcb.paceAt = 0;
+    tcb.home.pend(tcb);
+  }
+  if (due(tcb.reorderAt, nowMs)) {
+    tcb.reorderAt = 0;
+    onReorderTimeout(tcb);
+  }
   if (due(tcb.rexmtAt, nowMs)) {
     tcb.rexmtAt = 0;
     retransmissionTimeout(tcb);
+  } else if (due(tcb.tailAt, nowMs)) {
+    tcb.tailAt = 0;
+    sendLossProbe(tcb);
   }
   if (due(tcb.persistAt, nowMs)) {
     tcb.persistAt = 0;

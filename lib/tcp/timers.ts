@@ -5,7 +5,14 @@
 
 import { currentRto } from './rtt.ts';
 import { ESTABLISHED, TIME_WAIT } from './states.ts';
+import { PROBE_NONE, RECOVERY_OPEN } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
+
+/**
+ * How long a peer may put off the acknowledgment of a single segment (WCDelAckT, RFC 8985 7.2). The RFC's 200 ms is
+ * what one may; 40 ms is what Linux does, BSD 100 at most. A probe that is too early costs one segment.
+ */
+const PEER_DELAYED_ACK_MS = 80;
 
 /** The user's timeout is looked at when a timer fires, so that one must not fire later. */
 function untilUserTimeout(tcb: Tcb, ms: number): number {
@@ -26,6 +33,22 @@ export function deadline(tcb: Tcb, ms: number): number {
 export function armRetransmit(tcb: Tcb): void {
   tcb.rexmtAt = deadline(tcb, untilUserTimeout(tcb, currentRto(tcb)));
   tcb.home.arm(tcb, tcb.rexmtAt);
+}
+
+/**
+ * Tail loss probe (RFC 8985 7.2). Armed, anew each time, when new data is sent or acknowledged, as long as nothing
+ * seems to be wrong; cleared when a repair begins, or all is acknowledged. Firing sends a segment (tail-loss.ts). The
+ * retransmission timer runs beside it, and starts anew with the probe.
+ */
+export function armLossProbe(tcb: Tcb): void {
+  if (!tcb.sack || tcb.recovery !== RECOVERY_OPEN || tcb.sackedBytes > 0 || tcb.probe !== PROBE_NONE || tcb.srttUs === 0) {
+    tcb.tailAt = 0;
+    return;
+  }
+  const ms = Math.ceil((2 * tcb.srttUs) / 1000) + (tcb.flight <= tcb.sndMss ? PEER_DELAYED_ACK_MS : 2);
+  tcb.tailAt = deadline(tcb, ms);
+  if (tcb.rexmtAt !== 0 && ((tcb.rexmtAt - tcb.tailAt) | 0) <= 0) tcb.tailAt = 0;
+  else tcb.home.arm(tcb, tcb.tailAt);
 }
 
 /**
@@ -70,6 +93,9 @@ export function armGiveUp(tcb: Tcb, ms: number): void {
 
 export function clearTimers(tcb: Tcb): void {
   tcb.rexmtAt = 0;
+  tcb.reorderAt = 0;
+  tcb.tailAt = 0;
+  tcb.paceAt = 0;
   tcb.persistAt = 0;
   tcb.delackAt = 0;
   tcb.keepAt = 0;
@@ -79,6 +105,9 @@ export function clearTimers(tcb: Tcb): void {
 /** The earliest deadline, or 0. */
 export function earliest(tcb: Tcb): number {
   let best = tcb.rexmtAt;
+  best = earlier(best, tcb.tailAt);
+  best = earlier(best, tcb.reorderAt);
+  best = earlier(best, tcb.paceAt);
   best = earlier(best, tcb.persistAt);
   best = earlier(best, tcb.delackAt);
   best = earlier(best, tcb.keepAt);

@@ -9,6 +9,9 @@
 
 import { earliest } from '../../lib/tcp/timers.ts';
 import { CLOSED, CLOSE_WAIT, ESTABLISHED, LISTEN, STATE_NAMES, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from '../../lib/tcp/states.ts';
+import {
+  END, FLAGS, LATER, NEXT, ROW_AGAIN, ROW_LOST, ROW_SACKED, START, XMIT_US, isInFlight,
+} from '../../lib/tcp/sent-segments.ts';
 import { RECOVERY_OPEN } from '../../lib/tcp/tcb.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
 import type { PacketMemory } from '../../lib/buffer/packet-memory.ts';
@@ -139,28 +142,9 @@ export class Invariants {
     if (tcb.cwnd < tcb.sndMss) bad(`cwnd ${tcb.cwnd} is less than a segment of ${tcb.sndMss}`);
     if (tcb.ssthresh <= 0) bad(`ssthresh ${tcb.ssthresh}`);
 
-    // The scoreboard, and what is counted from it.
-    let sacked = 0;
-    let before = sndUna;
-    for (let i = 0; i < tcb.sackedCount; i++) {
-      const left = tcb.scoreboard![i * 2]! as Seq;
-      const right = tcb.scoreboard![i * 2 + 1]! as Seq;
-      if (!seqLt(left, right)) bad(`SACKed range ${i} is empty`);
-      if (i === 0 ? seqLt(left, before) : !seqLt(before, left)) bad(`SACKed range ${i} is not in order`);
-      sacked += seqDiff(right, left);
-      before = right;
-    }
-    if (!seqLeq(before, sndNxt)) bad('SACKed beyond sndNxt');
-    if (sacked !== tcb.sackedBytes) bad(`sackedBytes ${tcb.sackedBytes}, recounted ${sacked}`);
-    if (seqLt(tcb.lostEdge, sndUna) || !seqLeq(tcb.lostEdge, sndNxt)) bad(`lostEdge ${seqDiff(tcb.lostEdge, sndUna)} of ${flight}`);
-    if (seqLt(tcb.rtxNxt, sndUna) || !seqLeq(tcb.rtxNxt, sndNxt)) bad(`rtxNxt ${seqDiff(tcb.rtxNxt, sndUna)} of ${flight}`);
-    const lost = unsackedBelow(tcb, tcb.lostEdge);
-    const again = unsackedBelow(tcb, tcb.rtxNxt);
-    if (lost !== tcb.lostBytes) bad(`lostBytes ${tcb.lostBytes}, recounted ${lost}`);
-    if (again !== tcb.rtxBytes) bad(`rtxBytes ${tcb.rtxBytes}, recounted ${again}`);
-    if (tcb.recovery === RECOVERY_OPEN && (lost !== 0 || again !== 0)) bad('something is lost, and nothing repairs it');
+    this.#checkRows(tcb, flight, bad);
     if (tcb.renoSacked < 0 || tcb.renoSacked > flight || tcb.renoSacked > 0 && tcb.sack) bad(`renoSacked ${tcb.renoSacked}, ${flight} in flight`);
-    if (tcb.pipe < 0) bad(`pipe ${tcb.pipe}: flight ${flight} sacked ${tcb.sackedBytes} reno ${tcb.renoSacked} lost ${lost} again ${again}`);
+    if (tcb.pipe < 0) bad(`pipe ${tcb.pipe}: flight ${flight} sacked ${tcb.sackedBytes} reno ${tcb.renoSacked} lost ${tcb.lostBytes} again ${tcb.rtxBytes}`);
 
     // Whatever waits, waits for something that will come.
     if (flight > 0 && tcb.rexmtAt === 0) bad(`${flight} in flight and no retransmission timer`);
@@ -169,6 +153,54 @@ export class Invariants {
     if (waiting && flight === 0 && tcb.persistAt === 0 && !tcb.pending) {
       bad(`${seqDiff(tcb.sndEnd, sndNxt)} to send, sndWnd ${tcb.sndWnd}, cwnd ${tcb.cwnd}, and nothing will set it off`);
     }
+  }
+
+  /** What is in flight: rows from SND.UNA to SND.NXT without gaps, the counts of them, and their order in time. */
+  #checkRows(tcb: Tcb, flight: number, bad: (what: string) => never): void {
+    const { words } = tcb.home.sent;
+    let sacked = 0;
+    let lost = 0;
+    let again = 0;
+    let inFlight = 0;
+    let edge = tcb.sndUna;
+    let before = 0;
+    let last = -1;
+    for (let at = tcb.sentFirst; at >= 0; at = words[at + NEXT]!) {
+      const start = words[at + START]! as Seq;
+      const end = words[at + END]! as Seq;
+      const flags = words[at + FLAGS]!;
+      if (start !== edge) bad(`a row begins at ${seqDiff(start, tcb.sndUna)}, the one before ended at ${seqDiff(edge, tcb.sndUna)}`);
+      if (!seqLt(start, end)) bad('an empty row');
+      const bytes = seqDiff(end, start);
+      if ((flags & ROW_SACKED) !== 0) {
+        if ((flags & (ROW_LOST | ROW_AGAIN)) !== 0) bad('SACKed and lost');
+        if ((before & ROW_SACKED) !== 0) bad('two SACKed rows side by side');
+        sacked += bytes;
+      }
+      if ((flags & ROW_LOST) !== 0) lost += bytes;
+      if ((flags & ROW_AGAIN) !== 0) again += bytes;
+      if (isInFlight(flags)) inFlight++;
+      if ((flags & (ROW_LOST | ROW_AGAIN)) === ROW_AGAIN) bad('repaired, but not lost');
+      before = flags;
+      edge = end;
+      last = at;
+    }
+    if (last !== tcb.sentLast) bad('the last row is another');
+    if (edge !== (tcb.sentFirst < 0 ? tcb.sndUna : tcb.sndNxt)) bad(`rows end ${seqDiff(edge, tcb.sndNxt)} beside sndNxt`);
+    if (tcb.sentFirst < 0 && flight > 0) bad(`${flight} in flight and no row`);
+    if (sacked !== tcb.sackedBytes) bad(`sackedBytes ${tcb.sackedBytes}, recounted ${sacked}`);
+    if (lost !== tcb.lostBytes) bad(`lostBytes ${tcb.lostBytes}, recounted ${lost}`);
+    if (again !== tcb.rtxBytes) bad(`rtxBytes ${tcb.rtxBytes}, recounted ${again}`);
+    if (tcb.recovery === RECOVERY_OPEN && lost !== 0) bad('something is lost, and nothing repairs it');
+    let inTime = 0;
+    for (let at = tcb.xmitFirst; at >= 0; at = words[at + LATER]!) {
+      inTime++;
+      if (!isInFlight(words[at + FLAGS]!)) bad('a row in the list by time that is not in flight');
+      const later = words[at + LATER]!;
+      if (later >= 0 && ((words[later + XMIT_US]! - words[at + XMIT_US]!) | 0) < 0) bad('the list by time is out of order');
+      if (later < 0 && at !== tcb.xmitLast) bad('the last row by time is another');
+    }
+    if (inTime !== inFlight) bad(`${inTime} rows in the list by time, ${inFlight} in flight`);
   }
 
   #checkReceiving(tcb: Tcb, bad: (what: string) => never): void {
@@ -195,15 +227,4 @@ export class Invariants {
     if (tcb.rcvUnacked > 0 && tcb.delackAt === 0 && !tcb.ackNow && !tcb.pending) bad(`${tcb.rcvUnacked} received, and nothing will acknowledge them`);
     if (seqGeq(tcb.rcvNxt, tcb.lastAckSent) === false) bad('acknowledged what has not come');
   }
-}
-
-/** Bytes in [sndUna, edge) that are not SACKed. */
-function unsackedBelow(tcb: Tcb, edge: Seq): number {
-  let bytes = seqDiff(edge, tcb.sndUna);
-  for (let i = 0; i < tcb.sackedCount; i++) {
-    const left = tcb.scoreboard![i * 2]! as Seq;
-    const right = tcb.scoreboard![i * 2 + 1]! as Seq;
-    if (seqLt(left, edge)) bytes -= seqDiff(seqMin(right, edge), left);
-  }
-  return bytes;
 }
