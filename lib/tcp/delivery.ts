@@ -12,7 +12,7 @@ import type { Seq } from '../wire/seq.ts';
 import type { RateSample } from './congestion/congestion-control.ts';
 import type { Segment } from './segment.ts';
 import {
-  DELIVERED, DELIVERED_US, END, FIRST_SENT_US, FLAGS, NEXT, ROW_APP_LIMITED, ROW_LOST, ROW_REPEATED, ROW_SACKED, START, XMIT_US,
+  DELIVERED, DELIVERED_US, END, FIRST_SENT_US, FLAGS, NEXT, ROW_APP_LIMITED, ROW_CUT, ROW_LOST, ROW_REPEATED, ROW_SACKED, START, XMIT_US,
   dropFirst, markSacked, mayCut, rowAt, sentAfter, splitRow, trimFirst,
 } from './sent-segments.ts';
 import type { Tcb } from './tcb.ts';
@@ -129,7 +129,6 @@ export function takeAck(tcb: Tcb, segment: Segment): void {
     if (at === tcb.lostHint) tcb.lostHint = -1;
     dropFirst(tcb);
   }
-  if (tcb.sentFirst < 0) tcb.splits = 0;
 }
 
 /** Takes the segment's SACK blocks. SND.UNA has not moved yet. */
@@ -198,8 +197,12 @@ function cut(tcb: Tcb, at: number, seq: Seq): number {
     tcb.home.counters.SackBlocksBad++;
     return -1;
   }
+  const second = splitRow(tcb, at, seq);
+  if (second < 0) return -1;
   tcb.splits++;
-  return splitRow(tcb, at, seq);
+  const { words } = tcb.home.sent;
+  words[second + FLAGS] = words[second + FLAGS]! | ROW_CUT;
+  return second;
 }
 
 /** RFC 2883 section 4: the first block lies below SEG.ACK, or inside the second block. */

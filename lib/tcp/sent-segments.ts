@@ -45,6 +45,8 @@ export const ROW_AGAIN = 4;
 /** Was sent more than once: says nothing of the round trip (Karn). */
 export const ROW_REPEATED = 8;
 export const ROW_APP_LIMITED = 16;
+/** The second part of a row that a peer's SACK has cut: counted in `splits`. */
+export const ROW_CUT = 32;
 
 const FIRST_ROWS = 64;
 /** Rows in all; 48 MiB. A row is a whole turn's output, or a hole between SACKed ranges. */
@@ -191,6 +193,7 @@ export function splitRow(tcb: Tcb, at: number, seq: Seq): number {
   if (second < 0) return -1;
   const words = sent.words;
   for (let i = XMIT_US; i < NEXT; i++) words[second + i] = words[at + i]!;
+  words[second + FLAGS] = words[second + FLAGS]! & ~ROW_CUT;
   words[second + START] = seq;
   words[second + END] = words[at + END]!;
   words[at + END] = seq;
@@ -221,7 +224,7 @@ export function markSacked(tcb: Tcb, at: number): number {
   if (isInFlight(flags)) removeXmit(tcb, words, at);
   if ((flags & ROW_LOST) !== 0) tcb.lostBytes -= bytes;
   if ((flags & ROW_AGAIN) !== 0) tcb.rtxBytes -= bytes;
-  words[at + FLAGS] = flags & ROW_REPEATED | ROW_SACKED;
+  words[at + FLAGS] = flags & (ROW_REPEATED | ROW_CUT) | ROW_SACKED;
   tcb.sackedBytes += bytes;
   const previous = words[at + PREVIOUS]!;
   if (previous >= 0 && (words[previous + FLAGS]! & ROW_SACKED) !== 0) {
@@ -241,6 +244,7 @@ function swallowNext(tcb: Tcb, words: Int32Array, at: number): void {
   words[at + NEXT] = after;
   if (after >= 0) words[after + PREVIOUS] = at;
   else tcb.sentLast = at;
+  if ((words[next + FLAGS]! & ROW_CUT) !== 0) tcb.splits--;
   tcb.home.sent.giveBack(next);
 }
 
@@ -322,6 +326,7 @@ export function dropFirst(tcb: Tcb): void {
   tcb.sentFirst = next;
   if (next >= 0) words[next + PREVIOUS] = -1;
   else tcb.sentLast = -1;
+  if ((flags & ROW_CUT) !== 0) tcb.splits--;
   sent.giveBack(at);
 }
 

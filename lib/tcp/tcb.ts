@@ -229,7 +229,7 @@ export class Tcb {
   sentLast = -1;
   xmitFirst = -1;
   xmitLast = -1;
-  /** Rows that SACK has cut since nothing was in flight. */
+  /** Rows there are only because SACK has cut others (ROW_CUT). */
   splits = 0;
   /** Of it, bytes SACKed; thought lost; thought lost, and sent again. */
   sackedBytes = 0;

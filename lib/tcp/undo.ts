@@ -17,8 +17,9 @@ import type { Tcb } from './tcb.ts';
 export function rememberWindows(tcb: Tcb): void {
   tcb.undoable = true;
   tcb.undoSeq = tcb.sndUna;
-  tcb.undoBytes = 0;
-  tcb.undoSent = false;
+  // What an earlier repair has sent may still be on its way, and is not spurious for coming before this one's.
+  tcb.undoBytes = tcb.rtxBytes;
+  if (tcb.rtxBytes === 0) tcb.undoSent = false;
   tcb.priorCwnd = tcb.cwnd;
   tcb.priorSsthresh = tcb.ssthresh;
 }
