@@ -64,6 +64,13 @@ export const TCP_QUICKACK = 12;
 export const TCP_CONGESTION = 13;
 /** Milliseconds that sent data may stay unacknowledged; 0 for the default. */
 export const TCP_USER_TIMEOUT = 18;
+/** Fast Open (RFC 7413). Of a listener: most connections that may be open by their SYN alone; 0, the default: none. */
+export const TCP_FASTOPEN = 23;
+/**
+ * Before connect(): Fast Open. If there is a cookie for the peer, connect() returns 0, and the SYN leaves with the first
+ * `send` as far as it fits, at the latest after 10 ms; otherwise connect() asks for a cookie, for the next time.
+ */
+export const TCP_FASTOPEN_CONNECT = 30;
 
 /** Flags of `send` and `recv`. */
 export const MSG_OOB = 0x01;

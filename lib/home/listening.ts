@@ -21,6 +21,7 @@
  */
 
 import { FlowTable, portPair } from '../buffer/flow-table.ts';
+import { ECONNRESET } from '../errno.ts';
 import type { IpPacket } from '../ip/packet.ts';
 import type { Random } from '../random.ts';
 import { createCongestionControl } from '../tcp/congestion/congestion-control.ts';
@@ -28,13 +29,14 @@ import { sendSyn } from '../tcp/emit.ts';
 import { dropSilently } from '../tcp/ending.ts';
 import { prepareCookie } from '../tcp/handshake.ts';
 import type { TcpHome } from '../tcp/home.ts';
+import { COOKIE_BAD, COOKIE_OLD, FastOpen } from '../tcp/fast-open.ts';
 import { tcpInput } from '../tcp/input.ts';
 import type { Segment } from '../tcp/segment.ts';
 import { CLOSED, SYN_RECEIVED } from '../tcp/states.ts';
 import { SynCookies } from '../tcp/syn-cookies.ts';
 import { Tcb } from '../tcp/tcb.ts';
 import { armRetransmit } from '../tcp/timers.ts';
-import { abortTcb, openFromCookie, openPassive } from '../tcp/user.ts';
+import { abortTcb, openFromCookie, openPassive, openPassiveFast } from '../tcp/user.ts';
 import { MAPPED } from '../wire/address.ts';
 import { ACK, FIN, IPPROTO_TCP, RST, SYN } from '../wire/tcp.ts';
 import type { TcpListener } from './tcp-listener.ts';
@@ -48,6 +50,8 @@ export interface ListeningHome extends TcpHome {
   readonly connections: number;
   /** The SYN being handled takes over a flow in TIME-WAIT: its ISN is not free, so it cannot be a cookie. */
   readonly reusing: boolean;
+  /** The listener's owner is to be told at the end of the turn. */
+  noteReady(listener: TcpListener): void;
   /** Takes the TCB, whose addresses and ports are set, into the connection table. False: its flow cannot be had. */
   insert(tcb: Tcb): boolean;
 }
@@ -96,6 +100,8 @@ export class Listening {
       counters.ListenDrops++;
       return;
     }
+    const asksFastOpen = listener.fastOpenQueue > 0 && segment.fastOpenLength >= 0;
+    if (asksFastOpen && segment.fastOpenLength > 0 && this.#openFast(listener, segment)) return;
     const { synCookies } = home.config;
     if (!home.reusing && (synCookies === 'always' || !this.#roomFor(listener))) {
       if (synCookies !== 'off') {
@@ -106,8 +112,44 @@ export class Listening {
     }
     const tcb = this.#newTcb(listener, segment);
     if (tcb === null) return;
+    if (asksFastOpen) {
+      tcb.fastOpen = new FastOpen();
+      this.#giveCookie(tcb.fastOpen, segment);
+    }
     this.#add(listener, tcb);
     openPassive(tcb, segment);
+  }
+
+  /** A SYN with a Fast Open cookie (RFC 7413 4.2.2): returns whether it is done with; if not, it is an ordinary SYN. */
+  #openFast(listener: TcpListener, segment: Segment): boolean {
+    const home = this.#home;
+    const { counters, nowMs } = home;
+    const cookie = home.fastOpen.keys.check(segment, nowMs);
+    if (cookie === COOKIE_BAD) {
+      counters.FastOpenPassiveFail++;
+      return false;
+    }
+    if (!listener.mayFastOpen(nowMs)) {
+      counters.FastOpenListenOverflow++;
+      return false;
+    }
+    const tcb = this.#newTcb(listener, segment);
+    if (tcb === null) return true;
+    counters.FastOpenPassive++;
+    const fastOpen = new FastOpen();
+    if (cookie === COOKIE_OLD) this.#giveCookie(fastOpen, segment);
+    fastOpen.pendingOf = listener;
+    listener.fastOpens.add(tcb);
+    listener.queue.push(tcb);
+    home.noteReady(listener);
+    openPassiveFast(tcb, segment, fastOpen);
+    return true;
+  }
+
+  #giveCookie(fastOpen: FastOpen, segment: Segment): void {
+    const home = this.#home;
+    home.counters.FastOpenCookieReqd++;
+    fastOpen.cookieLength = home.fastOpen.keys.make(segment.packet, home.nowMs, fastOpen.cookie);
   }
 
   /** Whether one more SYN may be kept. */
@@ -272,14 +314,19 @@ export class Listening {
   /** A half-open connection is established: it waits to be accepted. Returns its listener, or null if it has none. */
   established(tcb: Tcb): TcpListener | null {
     const listener = tcb.listener as TcpListener | null;
-    if (listener === null) return null;
     this.forget(tcb);
+    if (listener === null) return null;
     listener.queue.push(tcb);
     return listener;
   }
 
   /** A connection is over, or established: no more half open. */
   forget(tcb: Tcb): void {
+    if (tcb.fastOpen !== null && tcb.fastOpen.pendingOf !== null) {
+      const pendingOf = tcb.fastOpen.pendingOf as TcpListener;
+      tcb.fastOpen.pendingOf = null;
+      pendingOf.endFastOpen(tcb, tcb.error === ECONNRESET, this.#home.nowMs);
+    }
     const listener = tcb.listener as TcpListener | null;
     if (listener === null) return;
     if (listener.halfOpen.delete(tcb)) this.#halfOpen--;

@@ -22,6 +22,7 @@ import type { IpLayer, Transport, Turn } from '../ip/transport.ts';
 import type { Random } from '../random.ts';
 import type { TcpConfig } from '../tcp/config.ts';
 import { TcpCounters } from '../tcp/counters.ts';
+import { FastOpenCookies } from '../tcp/fast-open.ts';
 import { canHandOver } from '../tcp/handover.ts';
 import type { TimeWaitState } from '../tcp/handover.ts';
 import type { TcpHome } from '../tcp/home.ts';
@@ -83,6 +84,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly turn: Turn;
   readonly refs: { ref(): void; unref(): void };
   readonly lent: LentPieces;
+  readonly fastOpen: FastOpenCookies;
   readonly probedMtus: ProbedMtus;
   readonly sent = new SentSegments();
   readonly outOfOrder: OutOfOrderShares;
@@ -125,6 +127,7 @@ export class TcpHost implements TcpHome, Transport {
     this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
     this.outOfOrder = new OutOfOrderShares(options.memory, options.config.limits.outOfOrderBytes, this.counters);
     this.ports = options.ports;
+    this.fastOpen = new FastOpenCookies(options.random);
     this.#secrets = new FlowSecrets(options.random);
     this.#table = new ConnectionTable(options.random.int32(), options.ports);
     this.#listening = new Listening(this, options.random, options.random.int32());
@@ -229,6 +232,11 @@ export class TcpHost implements TcpHome, Transport {
   /** A connection has been taken out of the listener's queue. */
   accepted(listener: TcpListener): void {
     this.#listening.accepted(listener);
+  }
+
+  /** The listener's owner is to be told at the end of the turn. */
+  noteReady(listener: TcpListener): void {
+    this.#turnEnd.noteReady(listener);
   }
 
   mayEstablish(tcb: Tcb): boolean {

@@ -2,6 +2,8 @@
 
 import type { Tcb } from '../tcp/tcb.ts';
 
+/** How long a reset counts as if the connection were still opening, ms. */
+const FAST_OPEN_RESET_MS = 60_000;
 /** Linux's net.core.somaxconn. */
 export const MAX_BACKLOG = 4096;
 
@@ -20,6 +22,11 @@ export class TcpListener {
   /** Of `halfOpen`: those whose last ACK has come, and found the queue full. */
   readonly proven = new Set<Tcb>();
   readonly queue: Tcb[] = [];
+  /** Most connections that may be open by their SYN alone (Fast Open); 0: none. Those that are. */
+  fastOpenQueue = 0;
+  readonly fastOpens = new Set<Tcb>();
+  /** When connections of `fastOpens` were reset, oldest first (int32 ms). */
+  readonly #fastOpenResets: number[] = [];
   closed = false;
   noted = false;
   /** Hands the listener's settings on to a new connection. */
@@ -51,5 +58,20 @@ export class TcpListener {
   /** Whether no more connections may wait to be accepted (one more than the backlog says, as in Linux). */
   get full(): boolean {
     return this.queue.length > this.backlog;
+  }
+
+  /**
+   * Whether one more may be open by its SYN alone. Who resets such a connection does not make room by it: SYNs sent in
+   * the name of others, with cookies that were got at their addresses, would otherwise have no bound (RFC 7413 5.1).
+   */
+  mayFastOpen(nowMs: number): boolean {
+    const resets = this.#fastOpenResets;
+    while (resets.length > 0 && ((nowMs - resets[0]!) >>> 0) >= FAST_OPEN_RESET_MS) resets.shift();
+    return this.fastOpens.size + resets.length < this.fastOpenQueue;
+  }
+
+  /** `tcb` is no more open by its SYN alone; whether because of a reset. */
+  endFastOpen(tcb: Tcb, reset: boolean, nowMs: number): void {
+    if (this.fastOpens.delete(tcb) && reset) this.#fastOpenResets.push(nowMs);
   }
 }

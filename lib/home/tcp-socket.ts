@@ -5,19 +5,15 @@ import {
   ENOTCONN, EPIPE,
 } from '../errno.ts';
 import {
-  AF_INET, AF_INET6, IP_TOS, IP_TTL, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPV6_TCLASS, IPV6_UNICAST_HOPS, IPV6_V6ONLY, MSG_MORE, MSG_OOB,
-  MSG_PEEK, MSG_TRUNC, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLPRI, POLLRDHUP, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_ACCEPTCONN, SO_ERROR,
-  SO_KEEPALIVE, SO_LINGER, SO_OOBINLINE, SO_RCVBUF, SO_REUSEADDR, SO_REUSEPORT, SO_SNDBUF, SO_TYPE, SOCK_STREAM, SOL_SOCKET,
-  TCP_CONGESTION, TCP_CORK, TCP_INFO, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_MAXSEG, TCP_NODELAY, TCP_QUICKACK, TCP_SYNCNT,
-  TCP_USER_TIMEOUT,
+  AF_INET, AF_INET6, IPPROTO_IPV6, IPPROTO_TCP, IPV6_V6ONLY, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, POLLERR, POLLHUP, POLLIN,
+  POLLOUT, POLLPRI, POLLRDHUP, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_ACCEPTCONN, SO_ERROR, SO_LINGER, SO_OOBINLINE, SO_REUSEADDR,
+  SO_REUSEPORT, SO_TYPE, SOCK_STREAM, SOL_SOCKET, TCP_CONGESTION, TCP_CORK, TCP_QUICKACK,
 } from '../socket.ts';
 import type { SocketAccounts } from '../buffer/memory-account.ts';
 import type { BsdSocket, SocketAddress, TcpInfo } from '../socket.ts';
 import { changeCongestionControl, createCongestionControl } from '../tcp/congestion/congestion-control.ts';
-import { MAX_BUFFER, MIN_BUFFER } from '../tcp/config.ts';
-import { tcpInfo } from '../tcp/info.ts';
 import { discardReceived } from '../tcp/ending.ts';
-import { abortTcb, closeTcb, openActive, queueData, shutdownSend } from '../tcp/user.ts';
+import { abortTcb, closeTcb, openActive, openActiveFast, openWaiting, queueData, shutdownSend } from '../tcp/user.ts';
 import { readBytes } from '../tcp/receive.ts';
 import { CLOSED, CLOSE_WAIT, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from '../tcp/states.ts';
 import { Tcb } from '../tcp/tcb.ts';
@@ -29,28 +25,14 @@ import type { AddressWords } from '../wire/address.ts';
 import { seqDiff } from '../wire/seq.ts';
 import type { PortUser } from './local-ports.ts';
 import type { TcpHost } from './tcp-host.ts';
+import { SocketOptions } from './socket-options.ts';
 import { TcpListener } from './tcp-listener.ts';
 
+/** Where no option was set. */
+const NO_OPTIONS = new SocketOptions();
 /** Queued bytes that do not wait for the end of the turn. */
 const EARLY_BYTES = 128 << 10;
 const LOOPBACK_V4 = 0x7f000001;
-
-/** Options set before there is a TCB, and handed on by a listener. */
-class SocketOptions {
-  rcvbuf = 0;
-  sndbuf = 0;
-  noDelay = false;
-  keepAlive = false;
-  keepIdleMs = 0;
-  keepIntervalMs = 0;
-  keepCount = 0;
-  userTimeoutMs = 0;
-  maxSegment = 0;
-  synRetries = -1;
-  tos = 0;
-  ttl = 64;
-  congestion = '';
-}
 
 export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   readonly #host: TcpHost;
@@ -168,6 +150,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
       { w0: this.b0, w1: this.b1, w2: this.b2, w3: this.b3 }, this.#port, this.v6only, backlog,
       this.#options?.congestion || this.#host.config.congestion, (tcb) => this.#prepare(tcb), () => this.#listenerReady(),
     );
+    listener.fastOpenQueue = this.#options?.fastOpenQueue ?? 0;
     this.#listener = listener;
     // Now that it listens, address reuse no longer excuses sharing the port with another listener.
     const conflict = this.#host.ports.listen(this, this.#port);
@@ -241,7 +224,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   /** As Linux has it: the first connect() after the attempt's end tells how it ended, and after a failure makes way for another. */
   #connectAgain(tcb: Tcb): number {
-    if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) return -EALREADY;
+    if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) return this.#connecting ? -EALREADY : -EISCONN;
     if (!this.#connecting) return -EISCONN;
     this.#connecting = false;
     if (tcb.state !== CLOSED) return 0;
@@ -261,6 +244,12 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     tcb.owner = this;
     this.#connecting = true;
     this.#activate();
+    if (this.#options?.fastOpenConnect === true) {
+      if (!openActiveFast(tcb)) return -EINPROGRESS;
+      // As Linux has it: as far as the user is concerned there is a connection, whose first data goes with the SYN.
+      this.#connecting = false;
+      return 0;
+    }
     openActive(tcb);
     return -EINPROGRESS;
   }
@@ -273,7 +262,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   getpeername(): SocketAddress | null {
     const tcb = this.#tcb;
-    if (tcb === null || tcb.state === SYN_SENT || tcb.state === CLOSED || tcb.state === TIME_WAIT) return null;
+    if (tcb === null || tcb.state === SYN_SENT && !isDeferred(tcb) || tcb.state === CLOSED || tcb.state === TIME_WAIT) return null;
     return this.#address(tcb.flow.r0, tcb.flow.r1, tcb.flow.r2, tcb.flow.r3, tcb.remotePort);
   }
 
@@ -292,7 +281,8 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     if (tcb === null) return -EPIPE;
     if (tcb.error !== 0) return this.#takeError(tcb);
     if (tcb.finQueued || tcb.state === CLOSED) return -EPIPE;
-    if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) {
+    if (tcb.state < ESTABLISHED && tcb.fastOpen !== null && tcb.fastOpen.waits) return this.#sendFirst(tcb, from, offset, length);
+    if (tcb.state < ESTABLISHED && !isEarly(tcb)) {
       tcb.wantWrite = true;
       return -EAGAIN;
     }
@@ -310,6 +300,17 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     }
     tcb.wantWrite = false;
     return taken;
+  }
+
+  /** The first data goes with the SYN, as far as it fits (Fast Open); no data sends the SYN alone. */
+  #sendFirst(tcb: Tcb, from: Uint8Array, offset: number, length: number): number {
+    const { turn } = this.#host;
+    turn.enter();
+    const taken = length === 0 ? 0 : queueData(tcb, from, offset, length, false, false);
+    openWaiting(tcb);
+    turn.leave();
+    if (taken < length) tcb.wantWrite = true;
+    return taken > 0 || length === 0 ? taken : -EAGAIN;
   }
 
   recv(to: Uint8Array, offset: number, length: number, flags = 0): number {
@@ -338,7 +339,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   get writable(): number {
     const tcb = this.#tcb;
-    if (tcb === null || tcb.state < ESTABLISHED || tcb.finQueued) return 0;
+    if (tcb === null || tcb.state < ESTABLISHED && !isEarly(tcb) || tcb.finQueued) return 0;
     return Math.max(tcb.sndbufLimit - tcb.sndQueued, 0);
   }
 
@@ -360,7 +361,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   shutdown(how: number): number {
     if (this.#closed) return -EBADF;
     const tcb = this.#tcb;
-    if (tcb === null || tcb.state === CLOSED || tcb.state === SYN_SENT) return -ENOTCONN;
+    if (tcb === null || tcb.state === CLOSED || tcb.state === SYN_SENT && !isDeferred(tcb)) return -ENOTCONN;
     if (how !== SHUT_RD && how !== SHUT_WR && how !== SHUT_RDWR) return -EINVAL;
     const turn = this.#host.turn;
     turn.enter();
@@ -412,7 +413,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     if (tcb.urgent) events |= POLLPRI;
     if (tcb.finReceived || this.#readShut || tcb.state === CLOSED) events |= POLLIN | POLLRDHUP;
     if (tcb.state === CLOSED || (tcb.finReceived || this.#readShut) && tcb.finQueued) events |= POLLHUP;
-    if (tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT) {
+    if (tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT || isEarly(tcb)) {
       if (tcb.sndbufLimit > tcb.sndQueued) events |= POLLOUT;
     } else if (tcb.finQueued || tcb.state === CLOSED) {
       events |= POLLOUT;
@@ -433,33 +434,12 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   #prepare(tcb: Tcb): void {
     if (this.#accounts !== null) charge(tcb, this.#accounts);
-    const options = this.#options;
-    if (options === null) return;
-    if (options.rcvbuf > 0) {
-      tcb.rcvbufLimit = options.rcvbuf;
-      tcb.rcvbufLocked = true;
-    }
-    if (options.sndbuf > 0) {
-      tcb.sndbufLimit = options.sndbuf;
-      tcb.sndbufLocked = true;
-    }
-    tcb.noDelay = options.noDelay;
-    tcb.keepAlive = options.keepAlive;
-    if (options.keepIdleMs > 0) tcb.keepIdleMs = options.keepIdleMs;
-    if (options.keepIntervalMs > 0) tcb.keepIntervalMs = options.keepIntervalMs;
-    if (options.keepCount > 0) tcb.keepCount = options.keepCount;
-    tcb.userTimeoutMs = options.userTimeoutMs;
-    tcb.userMss = options.maxSegment;
-    if (options.synRetries >= 0) tcb.synRetries = options.synRetries;
-    tcb.flow.tos = options.tos;
-    tcb.flow.ttl = options.ttl;
+    this.#options?.prepare(tcb);
   }
 
   getsockopt(level: number, option: number): number | string | TcpInfo {
     if (this.#closed) return -EBADF;
     const tcb = this.#tcb;
-    const options = this.#options;
-    const config = this.#host.config;
     if (level === SOL_SOCKET) {
       switch (option) {
         case SO_ERROR: return tcb === null ? 0 : tcb.error !== 0 ? -this.#takeError(tcb) : this.#takeSoftError(tcb);
@@ -467,39 +447,13 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
         case SO_ACCEPTCONN: return this.#listener !== null ? 1 : 0;
         case SO_REUSEADDR: return this.reuseAddress ? 1 : 0;
         case SO_REUSEPORT: return this.reusePort ? 1 : 0;
-        case SO_KEEPALIVE: return (tcb?.keepAlive ?? options?.keepAlive ?? false) ? 1 : 0;
         case SO_LINGER: return this.#lingerSeconds;
         case SO_OOBINLINE: return 1;
-        case SO_RCVBUF: return tcb?.rcvbufLimit ?? (options?.rcvbuf || config.rcvbufInitial);
-        case SO_SNDBUF: return tcb?.sndbufLimit ?? (options?.sndbuf || config.sndbufInitial);
       }
-    } else if (level === IPPROTO_TCP) {
-      switch (option) {
-        case TCP_NODELAY: return (tcb?.noDelay ?? options?.noDelay ?? false) ? 1 : 0;
-        case TCP_MAXSEG: return tcb !== null && tcb.state >= ESTABLISHED ? tcb.sndMss : options?.maxSegment || 536;
-        case TCP_CORK: return tcb?.corked ? 1 : 0;
-        case TCP_KEEPIDLE: return Math.round((tcb?.keepIdleMs ?? (options?.keepIdleMs || config.keepIdleMs)) / 1000);
-        case TCP_KEEPINTVL: return Math.round((tcb?.keepIntervalMs ?? (options?.keepIntervalMs || config.keepIntervalMs)) / 1000);
-        case TCP_KEEPCNT: return tcb?.keepCount ?? (options?.keepCount || config.keepCount);
-        case TCP_SYNCNT: return tcb?.synRetries ?? (options !== null && options.synRetries >= 0 ? options.synRetries : config.synRetries);
-        case TCP_QUICKACK: return tcb !== null && tcb.quickAcks > 0 ? 1 : 0;
-        case TCP_USER_TIMEOUT: return tcb?.userTimeoutMs ?? options?.userTimeoutMs ?? 0;
-        case TCP_CONGESTION: return tcb?.congestion.name ?? (options?.congestion || config.congestion);
-        case TCP_INFO: return tcb === null ? -ENOTCONN : tcpInfo(tcb);
-      }
-    } else if (level === IPPROTO_IP) {
-      switch (option) {
-        case IP_TOS: return tcb?.flow.tos ?? options?.tos ?? 0;
-        case IP_TTL: return tcb?.flow.ttl ?? options?.ttl ?? 64;
-      }
-    } else if (level === IPPROTO_IPV6) {
-      switch (option) {
-        case IPV6_V6ONLY: return this.v6only ? 1 : 0;
-        case IPV6_TCLASS: return tcb?.flow.tos ?? options?.tos ?? 0;
-        case IPV6_UNICAST_HOPS: return tcb?.flow.ttl ?? options?.ttl ?? 64;
-      }
+    } else if (level === IPPROTO_IPV6 && option === IPV6_V6ONLY) {
+      return this.v6only ? 1 : 0;
     }
-    return -ENOPROTOOPT;
+    return (this.#options ?? NO_OPTIONS).get(level, option, tcb, this.#host.config);
   }
 
   setsockopt(level: number, option: number, value: number | string): number {
@@ -537,49 +491,9 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
           if (value < -1) return -EINVAL;
           this.#lingerSeconds = value;
           return 0;
-        case SO_RCVBUF:
-          if (value < 1) return -EINVAL;
-          options.rcvbuf = Math.min(Math.max(value, MIN_BUFFER), MAX_BUFFER);
-          break;
-        case SO_SNDBUF:
-          if (value < 1) return -EINVAL;
-          options.sndbuf = Math.min(Math.max(value, MIN_BUFFER), MAX_BUFFER);
-          break;
-        case SO_KEEPALIVE:
-          options.keepAlive = value !== 0;
-          break;
-        default:
-          return -ENOPROTOOPT;
       }
     } else if (level === IPPROTO_TCP) {
       switch (option) {
-        case TCP_NODELAY:
-          options.noDelay = value !== 0;
-          break;
-        case TCP_MAXSEG:
-          if (value < 88 || value > 65_495) return -EINVAL;
-          options.maxSegment = value;
-          break;
-        case TCP_KEEPIDLE:
-          if (value < 1 || value > 32_767) return -EINVAL;
-          options.keepIdleMs = value * 1000;
-          break;
-        case TCP_KEEPINTVL:
-          if (value < 1 || value > 32_767) return -EINVAL;
-          options.keepIntervalMs = value * 1000;
-          break;
-        case TCP_KEEPCNT:
-          if (value < 1 || value > 127) return -EINVAL;
-          options.keepCount = value;
-          break;
-        case TCP_SYNCNT:
-          if (value < 1 || value > 127) return -EINVAL;
-          options.synRetries = value;
-          break;
-        case TCP_USER_TIMEOUT:
-          if (value < 0) return -EINVAL;
-          options.userTimeoutMs = value;
-          break;
         case TCP_CORK:
           if (tcb === null) return -ENOTCONN;
           tcb.corked = value !== 0;
@@ -591,24 +505,16 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
           if (value !== 0 && tcb.rcvUnacked > 0) tcb.ackNow = true;
           this.#host.pend(tcb);
           return 0;
-        default:
-          return -ENOPROTOOPT;
       }
-    } else if (level === IPPROTO_IP && option === IP_TOS || level === IPPROTO_IPV6 && option === IPV6_TCLASS) {
-      if (value < 0 || value > 255) return -EINVAL;
-      // The ECN bits are TCP's own.
-      options.tos = value & 0xfc;
-    } else if (level === IPPROTO_IP && option === IP_TTL || level === IPPROTO_IPV6 && option === IPV6_UNICAST_HOPS) {
-      if (value < 1 || value > 255) return -EINVAL;
-      options.ttl = value;
     } else if (level === IPPROTO_IPV6 && option === IPV6_V6ONLY) {
       if (this.#bound) return -EINVAL;
       this.v6only = value !== 0;
       return 0;
-    } else {
-      return -ENOPROTOOPT;
     }
+    const result = options.set(level, option, value);
+    if (result < 0) return result;
     if (tcb !== null) this.#apply(options, tcb);
+    if (this.#listener !== null) this.#listener.fastOpenQueue = options.fastOpenQueue;
     return 0;
   }
 
@@ -652,6 +558,17 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 function charge(tcb: Tcb, accounts: SocketAccounts): void {
   tcb.sndBuffer.account = accounts.sending;
   tcb.rcvBuffer.account = accounts.unread;
+}
+
+/** Fast Open: whether connect() has returned 0 before there was a connection. */
+function isDeferred(tcb: Tcb): boolean {
+  return tcb.fastOpen !== null && tcb.fastOpen.deferred;
+}
+
+/** Fast Open: whether the connection may be written to although the handshake is not complete. */
+function isEarly(tcb: Tcb): boolean {
+  const { fastOpen } = tcb;
+  return fastOpen !== null && (fastOpen.early && tcb.state === SYN_RECEIVED || fastOpen.waits);
 }
 
 /** `socket(2)` of a home of TCP; a socket, or a negative errno. */

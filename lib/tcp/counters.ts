@@ -76,6 +76,15 @@ export class TcpCounters {
   SyncookiesSent = 0;
   SyncookiesRecv = 0;
   SyncookiesFailed = 0;
+  /** Fast Open, active: SYNs whose data was taken, and was not; SYNs that were repeated without it and then got through. */
+  FastOpenActive = 0;
+  FastOpenActiveFail = 0;
+  FastOpenLosses = 0;
+  /** Passive: SYNs that opened, cookies given, cookies that were none of ours, cookies for whom there was no room. */
+  FastOpenPassive = 0;
+  FastOpenCookieReqd = 0;
+  FastOpenPassiveFail = 0;
+  FastOpenListenOverflow = 0;
   NoPort = 0;
   OrphanResets = 0;
   /** Ended for want of patience (limits.tcp): window shut too long, stalled while memory is short, orphans, silent openers. */

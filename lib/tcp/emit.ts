@@ -7,12 +7,13 @@ import { GSO_NONE, GSO_TCPV4, GSO_TCPV6 } from '../buffer/transmit-queue.ts';
 import { LINK_TSO4, LINK_TSO6 } from '../link/link.ts';
 import { seqAdd, seqDiff, seqGt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
-import { synOptionsLength, writeSack, writeSynOptions, writeTimestamps } from '../wire/tcp-options.ts';
+import { synOptionsLength, writeFastOpen, writeSack, writeSynOptions, writeTimestamps } from '../wire/tcp-options.ts';
 import {
   ACK, MAX_SACK_BLOCKS, OPTLEN_TIMESTAMPS_PADDED, RST, SYN, TCP_ACK, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_DST_PORT, TCP_FLAGS,
   TCP_HEADER, TCP_SEQ, TCP_SRC_PORT, TCP_URGENT, TCP_WINDOW, URG,
 } from '../wire/tcp.ts';
 import { ECN_ECHO, ecnFlags, ecnSent, ecnSynFlags } from './ecn.ts';
+import { addSynData, fastOpenLength } from './fast-open.ts';
 import { sackBlocks, settle, windowEdge } from './receive.ts';
 import { CLOSED, LISTEN, SYN_RECEIVED, SYN_SENT } from './states.ts';
 import type { Tcb } from './tcb.ts';
@@ -95,7 +96,8 @@ export function sendSyn(tcb: Tcb): boolean {
   const tx = home.ip.tx;
   const reply = tcb.state === SYN_RECEIVED;
   const scale = tcb.rcvWscale;
-  const optionsLength = synOptionsLength(tcb.sack, tcb.timestamps, scale);
+  const fastOpen = tcb.fastOpen === null ? 0 : fastOpenLength(tcb);
+  const optionsLength = synOptionsLength(tcb.sack, tcb.timestamps, scale) + fastOpen;
   const headerLength = TCP_HEADER + optionsLength;
   const at = home.ip.begin(tcb.flow, headerLength);
   if (at < 0) return false;
@@ -109,8 +111,12 @@ export function sendSyn(tcb: Tcb): boolean {
   view.setUint8(at + TCP_FLAGS, (reply ? SYN | ACK : SYN) | ecnSynFlags(tcb));
   view.setUint16(at + TCP_WINDOW, window);
   view.setUint16(at + TCP_URGENT, 0);
-  writeSynOptions(view, at + TCP_HEADER, tcb.advMss, tcb.sack, tcb.timestamps, (home.nowMs + tcb.tsOffset) | 0,
+  const end = writeSynOptions(view, at + TCP_HEADER, tcb.advMss, tcb.sack, tcb.timestamps, (home.nowMs + tcb.tsOffset) | 0,
     reply ? tcb.tsRecent : 0, scale);
+  if (fastOpen > 0) {
+    writeFastOpen(view, end, tcb.fastOpen!.cookie, tcb.fastOpen!.cookieLength);
+    addSynData(tcb, optionsLength);
+  }
   home.ip.end(tcb.flow, TCP_CHECKSUM, GSO_NONE, 0);
   if (reply) {
     tcb.rcvAdv = seqAdd(tcb.rcvNxt, window);

@@ -11,6 +11,7 @@ import type { IpLayer } from '../ip/transport.ts';
 import type { Seq } from '../wire/seq.ts';
 import type { TcpConfig } from './config.ts';
 import type { TcpCounters } from './counters.ts';
+import type { FastOpenCookies } from './fast-open.ts';
 import type { OutOfOrderShares } from './memory-shares.ts';
 import type { LentPieces } from './receive.ts';
 import type { Segment } from './segment.ts';
@@ -28,6 +29,7 @@ export interface TcpHome {
   readonly lent: LentPieces;
   /** What all connections have in flight. */
   readonly sent: SentSegments;
+  readonly fastOpen: FastOpenCookies;
   /** What all connections together hold out of order. */
   readonly outOfOrder: OutOfOrderShares;
   /** Bytes by which receive buffers that tune themselves may still grow together; connections that end give theirs back. */

@@ -18,6 +18,7 @@ import { ECN_ECHO, ECN_ON, takeEcho, takeEcnSynAgain, takeMarks } from './ecn.ts
 import { beginAck, endAck, news, takeAck, takeSacks } from './delivery.ts';
 import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
+import { mostOfSyn, takeSynAck, takeSynData } from './fast-open.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
 import { armFirstData } from './patience.ts';
 import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, settle } from './receive.ts';
@@ -181,7 +182,7 @@ function inputSynSent(tcb: Tcb, segment: Segment): void {
   const flags = segment.flags;
   // First, the ACK bit. (A bad ACK: <SEQ=SEG.ACK><CTL=RST>; the home sends it, there is no state to keep.)
   const hasAck = (flags & ACK) !== 0;
-  if (hasAck && (seqLeq(segment.ack, tcb.iss) || seqGt(segment.ack, tcb.sndNxt))) {
+  if (hasAck && (seqLeq(segment.ack, tcb.iss) || seqGt(segment.ack, mostOfSyn(tcb)))) {
     if ((flags & RST) === 0) home.reset(segment);
     return;
   }
@@ -207,12 +208,18 @@ function inputSynSent(tcb: Tcb, segment: Segment): void {
       tcb.timing = false;
       sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);
     }
+    if (tcb.fastOpen !== null) takeSynAck(tcb, segment);
     tcb.sndUna = segment.ack;
     tcb.rexmtAt = 0;
     tcb.state = ESTABLISHED;
     establish(tcb, segment);
     // The window of a SYN is not scaled.
     takeWindow(tcb, segment, segment.wnd);
+    if (tcb.finQueued) {
+      // CLOSE was called behind the data in the SYN (Fast Open).
+      home.counters.CurrEstab--;
+      tcb.state = FIN_WAIT_1;
+    }
     tcb.ackNow = true;
     takeText(tcb, segment, seqAdd(segment.seq, 1));
     home.pend(tcb);
@@ -390,8 +397,9 @@ function resetReceived(tcb: Tcb): void {
   switch (tcb.state) {
     case SYN_RECEIVED:
       counters.AttemptFails++;
-      if (tcb.passive) dropSilently(tcb);
-      else abortWith(tcb, ECONNREFUSED, false);
+      if (!tcb.passive) abortWith(tcb, ECONNREFUSED, false);
+      else if (tcb.fastOpen !== null && tcb.fastOpen.early) abortWith(tcb, ECONNRESET, false);
+      else dropSilently(tcb);
       return;
     case CLOSING:
     case LAST_ACK:
@@ -409,7 +417,7 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
   const home = tcb.home;
   const ack = segment.ack;
   if (tcb.state === SYN_RECEIVED) {
-    if (seqLeq(ack, tcb.sndUna) || seqGt(ack, tcb.sndNxt)) {
+    if (seqLeq(ack, tcb.sndUna) || seqGt(ack, mostOfSyn(tcb))) {
       home.reset(segment);
       return false;
     }
@@ -418,10 +426,15 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
       tcb.timing = false;
       sampleRtt(tcb, (segment.timeUs - tcb.timedUs) | 0);
     }
+    const { fastOpen } = tcb;
+    if (fastOpen !== null && !tcb.passive) takeSynData(tcb, ack);
     tcb.state = ESTABLISHED;
-    tcb.sndUna = ack;
+    // Data that was sent before the handshake was complete is acknowledged like any other, below.
+    const early = fastOpen !== null && fastOpen.early;
+    tcb.sndUna = early ? seqAdd(tcb.iss, 1) : ack;
     tcb.rexmtAt = 0;
     establish(tcb, segment);
+    tcb.fastOpen = null;
     takeWindow(tcb, segment, (segment.flags & SYN) !== 0 ? segment.wnd : segment.wnd << tcb.sndWscale);
     if (tcb.finQueued) {
       // CLOSE was called before the connection was established.
@@ -429,7 +442,8 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
       tcb.state = FIN_WAIT_1;
     }
     if ((segment.flags & SYN) !== 0) tcb.ackNow = true;
-    return true;
+    if (!early) return true;
+    if (tcb.sndNxt !== tcb.sndUna) armRetransmit(tcb);
   }
   // RFC 5961 5.2: an ACK older than the largest window ever told is not believed either.
   if (seqGt(ack, tcb.sndNxt)) {

@@ -27,6 +27,8 @@ const CORK_MS = 200;
 export function tcpOutput(tcb: Tcb): void {
   const state = tcb.state;
   if (state < ESTABLISHED) {
+    // With Fast Open data may leave before the handshake is complete (RFC 7413 4.2.2).
+    if (state === SYN_RECEIVED && tcb.fastOpen !== null && tcb.fastOpen.early && sendNew(tcb)) return;
     if (state === SYN_RECEIVED && tcb.ackNow) sendAck(tcb);
     return;
   }
@@ -61,7 +63,7 @@ function sendNew(tcb: Tcb): boolean {
   for (;;) {
     if (tcb.finSent) break;
     const waiting = unsent(tcb);
-    const finDue = tcb.finQueued;
+    const finDue = tcb.finQueued && tcb.state !== SYN_RECEIVED;
     if (waiting === 0 && !finDue) break;
     if (!sent && waiting > 0 && tcb.sndNxt === tcb.sndUna) restartAfterIdle(tcb);
     const wndRoom = windowRoom(tcb);

@@ -6,8 +6,8 @@
 import type { IpPacket } from '../ip/packet.ts';
 import type { Seq } from '../wire/seq.ts';
 import {
-  MAX_SACK_BLOCKS, MAX_WINDOW_SCALE, OPT_EOL, OPT_MSS, OPT_NOP, OPT_SACK, OPT_SACK_PERMITTED, OPT_TIMESTAMPS, OPT_WINDOW_SCALE,
-  OPTLEN_MSS, OPTLEN_SACK_PERMITTED, OPTLEN_TIMESTAMPS, OPTLEN_WINDOW_SCALE, FIN, SYN, TCP_ACK, TCP_DATA_OFFSET, TCP_DST_PORT,
+  MAX_FAST_OPEN_COOKIE, MAX_SACK_BLOCKS, MAX_WINDOW_SCALE, MIN_FAST_OPEN_COOKIE, OPT_EOL, OPT_FAST_OPEN, OPT_MSS, OPT_NOP, OPT_SACK, OPT_SACK_PERMITTED, OPT_TIMESTAMPS, OPT_WINDOW_SCALE,
+  OPTLEN_FAST_OPEN, OPTLEN_MSS, OPTLEN_SACK_PERMITTED, OPTLEN_TIMESTAMPS, OPTLEN_WINDOW_SCALE, FIN, SYN, TCP_ACK, TCP_DATA_OFFSET, TCP_DST_PORT,
   TCP_FLAGS, TCP_HEADER, TCP_SEQ, TCP_SRC_PORT, TCP_URGENT, TCP_WINDOW,
 } from '../wire/tcp.ts';
 
@@ -45,6 +45,9 @@ export class Segment {
   hasTimestamps = false;
   tsVal = 0;
   tsEcr = 0;
+  /** Fast Open, on a SYN: where the cookie is in the slab, its length; 0: asks for one, -1: not present. */
+  fastOpenAt = 0;
+  fastOpenLength = -1;
   /** SACK blocks: left and right edge, one after the other. */
   sackCount = 0;
   readonly sack = new Int32Array(MAX_SACK_BLOCKS * 2);
@@ -90,6 +93,7 @@ export class Segment {
     this.mss = 0;
     this.windowScale = -1;
     this.sackPermitted = false;
+    this.fastOpenLength = -1;
     this.sackCount = 0;
     if (headerLength === 32 && view.getInt32(at + TCP_HEADER) === TIMESTAMPS_WORD) {
       this.hasTimestamps = true;
@@ -133,6 +137,15 @@ export class Segment {
             this.tsEcr = view.getInt32(at + 6);
           }
           break;
+        case OPT_FAST_OPEN: {
+          const cookie = length - OPTLEN_FAST_OPEN;
+          if ((this.flags & SYN) !== 0 && (cookie === 0
+            || cookie >= MIN_FAST_OPEN_COOKIE && cookie <= MAX_FAST_OPEN_COOKIE && (cookie & 1) === 0)) {
+            this.fastOpenAt = at + OPTLEN_FAST_OPEN;
+            this.fastOpenLength = cookie;
+          }
+          break;
+        }
         case OPT_SACK:
           if (length >= 10 && (length - 2) % 8 === 0) {
             const count = Math.min((length - 2) >> 3, MAX_SACK_BLOCKS);

@@ -18,6 +18,7 @@
 import { StreamBuffer } from '../buffer/stream-buffer.ts';
 import { IpFlow } from '../ip/flow.ts';
 import type { Seq } from '../wire/seq.ts';
+import type { FastOpen } from './fast-open.ts';
 import type { CongestionControl } from './congestion/congestion-control.ts';
 import type { TcpHome } from './home.ts';
 import type { MtuSearch } from './plpmtud.ts';
@@ -47,6 +48,8 @@ export interface TcbOwner {
 export interface TcbListener {
   readonly halfOpen: Set<Tcb>;
   readonly queue: Tcb[];
+  /** In `queue` or accepted, but not established yet (Fast Open). */
+  readonly fastOpens: Set<Tcb>;
 }
 
 export class Tcb {
@@ -62,6 +65,8 @@ export class Tcb {
   owner: TcbOwner | null = null;
   /** While half open: whose SYN queue it is in. Known to the home only. */
   listener: TcbListener | null = null;
+  /** Fast Open, until the connection is established; null when it is not asked for. */
+  fastOpen: FastOpen | null = null;
   /** The user has closed: what is left happens by itself, and nobody reads. */
   orphan = false;
   /** The home's index for this TCB in its connection table, -1 when not there. */

@@ -13,6 +13,7 @@ import { onReorderTimeout, onRetransmissionTimeout } from './recovery.ts';
 import { ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './states.ts';
 import { sendLossProbe } from './tail-loss.ts';
 import type { Tcb } from './tcb.ts';
+import { openWaiting } from './user.ts';
 import { armPersist, armRetransmit, deadline, earliest } from './timers.ts';
 
 /** Probes of a closed window that a connection without an owner makes before it is given up. */
@@ -66,10 +67,14 @@ export function tcpTimers(tcb: Tcb): number {
 function retransmissionTimeout(tcb: Tcb): void {
   const home = tcb.home;
   if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) {
+    if (tcb.fastOpen !== null && tcb.fastOpen.waits) {
+      openWaiting(tcb);
+      return;
+    }
     const limit = tcb.passive ? home.synAckRetries(tcb) : tcb.synRetries;
     if (tcb.retries >= limit || userTimeoutPassed(tcb)) {
       home.counters.AttemptFails++;
-      if (tcb.passive) dropSilently(tcb);
+      if (tcb.passive && !(tcb.fastOpen !== null && tcb.fastOpen.early)) dropSilently(tcb);
       else abortWith(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT, false);
       return;
     }

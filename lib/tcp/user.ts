@@ -7,20 +7,26 @@ import { seqAdd } from '../wire/seq.ts';
 import { askForEcn } from './ecn.ts';
 import { sendAck, sendSyn } from './emit.ts';
 import { abortWith, discardReceived, dropSilently, leaveEstablished } from './ending.ts';
-import { prepareFromCookie, prepareOpen, takeSyn } from './handshake.ts';
+import { FastOpen } from './fast-open.ts';
+import { prepareFromCookie, prepareOpen, startCongestion, takeSyn } from './handshake.ts';
 import { keptFromSender } from './memory-shares.ts';
 import { armOrphan } from './patience.ts';
+import { acceptInOrder } from './receive.ts';
 import type { Segment } from './segment.ts';
 import {
   CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
 } from './states.ts';
 import type { Tcb } from './tcb.ts';
-import { armGiveUp, armRetransmit } from './timers.ts';
+import { armGiveUp, armRetransmit, deadline } from './timers.ts';
 
 /** Active OPEN (3.10.1): addresses, ports and route are set, the TCB is in the home's table. Sends the SYN. */
 export function openActive(tcb: Tcb): void {
-  const config = tcb.home.config;
   prepareOpen(tcb);
+  sendFirstSyn(tcb);
+}
+
+function sendFirstSyn(tcb: Tcb): void {
+  const { config } = tcb.home;
   tcb.sack = config.sack;
   tcb.timestamps = config.timestamps;
   askForEcn(tcb);
@@ -30,8 +36,63 @@ export function openActive(tcb: Tcb): void {
   armRetransmit(tcb);
 }
 
+/** How long a SYN waits for the first data, ms, if its peer is known to take data in it. */
+const FIRST_DATA_MS = 10;
+
+/**
+ * Active OPEN with Fast Open (RFC 7413 4.2.1). With a cookie for the peer the SYN waits for the first data, which goes
+ * with it (`openWaiting`); without one it leaves now, and asks for one. Returns whether it waits.
+ */
+export function openActiveFast(tcb: Tcb): boolean {
+  const { home } = tcb;
+  const { cache } = home.fastOpen;
+  if (!cache.avoids(tcb.flow, home.nowMs)) {
+    const fastOpen = new FastOpen();
+    tcb.fastOpen = fastOpen;
+    cache.recall(tcb.flow, fastOpen);
+    if (fastOpen.cookieLength > 0) {
+      fastOpen.deferred = true;
+      fastOpen.waits = true;
+      // The sequence space begins now, so that data can be queued.
+      prepareOpen(tcb);
+      tcb.state = SYN_SENT;
+      tcb.rexmtAt = deadline(tcb, FIRST_DATA_MS);
+      home.arm(tcb, tcb.rexmtAt);
+      return true;
+    }
+  }
+  openActive(tcb);
+  return false;
+}
+
+/** The SYN that waited for data leaves, with what is queued. */
+export function openWaiting(tcb: Tcb): void {
+  const { nowMs, nowUs } = tcb.home;
+  tcb.fastOpen!.waits = false;
+  tcb.timedUs = nowUs;
+  tcb.unackedSinceMs = nowMs;
+  sendFirstSyn(tcb);
+}
+
+/** A SYN with a cookie of ours arrived for a listener (RFC 7413 4.2.2): its data is taken, and the user told, at once. */
+export function openPassiveFast(tcb: Tcb, segment: Segment, fastOpen: FastOpen): void {
+  fastOpen.early = true;
+  tcb.fastOpen = fastOpen;
+  beginPassive(tcb, segment);
+  startCongestion(tcb);
+  if (segment.length > 0) acceptInOrder(tcb, segment.slab, segment.offset, segment.length, false);
+  sendSyn(tcb);
+  armRetransmit(tcb);
+}
+
 /** A SYN arrived for a listener (3.10.7.2, third): the TCB of the new connection answers. */
 export function openPassive(tcb: Tcb, segment: Segment): void {
+  beginPassive(tcb, segment);
+  sendSyn(tcb);
+  armRetransmit(tcb);
+}
+
+function beginPassive(tcb: Tcb, segment: Segment): void {
   tcb.passive = true;
   prepareOpen(tcb);
   takeSyn(tcb, segment);
@@ -41,8 +102,6 @@ export function openPassive(tcb: Tcb, segment: Segment): void {
   tcb.sndWl2 = tcb.iss;
   tcb.state = SYN_RECEIVED;
   tcb.home.counters.PassiveOpens++;
-  sendSyn(tcb);
-  armRetransmit(tcb);
 }
 
 /** The ACK of a cookie arrived for a listener: the connection is as it would be if its SYN had been kept. */
@@ -78,7 +137,12 @@ export function shutdownSend(tcb: Tcb): void {
   if (tcb.finQueued) return;
   switch (tcb.state) {
     case SYN_SENT:
-      dropSilently(tcb);
+      if (tcb.fastOpen === null || !tcb.fastOpen.deferred || tcb.orphan && tcb.fastOpen.waits) {
+        dropSilently(tcb);
+        return;
+      }
+      tcb.finQueued = true;
+      if (tcb.fastOpen.waits) openWaiting(tcb);
       return;
     case SYN_RECEIVED:
       // Queued until the connection is established (input.ts moves on).

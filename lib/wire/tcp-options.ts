@@ -1,8 +1,8 @@
 /** Writes TCP options (RFC 9293 3.2). Reading them is `Segment.parse` (lib/tcp/segment.ts). */
 
 import {
-  OPT_MSS, OPT_NOP, OPT_SACK, OPT_SACK_PERMITTED, OPT_TIMESTAMPS, OPT_WINDOW_SCALE, OPTLEN_MSS, OPTLEN_SACK_PERMITTED,
-  OPTLEN_TIMESTAMPS, OPTLEN_WINDOW_SCALE,
+  OPT_FAST_OPEN, OPT_MSS, OPT_NOP, OPT_SACK, OPT_SACK_PERMITTED, OPT_TIMESTAMPS, OPT_WINDOW_SCALE, OPTLEN_FAST_OPEN, OPTLEN_MSS,
+  OPTLEN_SACK_PERMITTED, OPTLEN_TIMESTAMPS, OPTLEN_WINDOW_SCALE,
 } from './tcp.ts';
 
 /** NOP NOP Timestamps: 12 bytes. */
@@ -50,4 +50,14 @@ export function writeSynOptions(
     at += 4;
   }
   return at;
+}
+
+/** Fast Open (RFC 7413 4.1.1) with the first `length` bytes of `cookie`, and NOPs before it: (2 + length) made a multiple of 4. */
+export function writeFastOpen(view: DataView, at: number, cookie: Uint8Array, length: number): number {
+  const end = at + ((OPTLEN_FAST_OPEN + length + 3) & ~3);
+  while (at < end - OPTLEN_FAST_OPEN - length) view.setUint8(at++, OPT_NOP);
+  view.setUint8(at++, OPT_FAST_OPEN);
+  view.setUint8(at++, OPTLEN_FAST_OPEN + length);
+  for (let i = 0; i < length; i++) view.setUint8(at++, cookie[i]!);
+  return end;
 }

@@ -34,11 +34,16 @@ export const OPT_WINDOW_SCALE = 3;
 export const OPT_SACK_PERMITTED = 4;
 export const OPT_SACK = 5;
 export const OPT_TIMESTAMPS = 8;
+export const OPT_FAST_OPEN = 34;
 
 export const OPTLEN_MSS = 4;
 export const OPTLEN_WINDOW_SCALE = 3;
 export const OPTLEN_SACK_PERMITTED = 2;
 export const OPTLEN_TIMESTAMPS = 10;
+/** Fast Open without a cookie; the shortest and the longest cookie, whose length is even (RFC 7413 4.1.1). */
+export const OPTLEN_FAST_OPEN = 2;
+export const MIN_FAST_OPEN_COOKIE = 4;
+export const MAX_FAST_OPEN_COOKIE = 16;
 /** The timestamps option with two NOPs before it, as everybody sends it (RFC 7323 appendix A). */
 export const OPTLEN_TIMESTAMPS_PADDED = 12;
 

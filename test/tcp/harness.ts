@@ -427,9 +427,10 @@ export class Harness {
     if (want.ecn !== undefined) compare('ecn', want.ecn, got.tos & 3);
     compare('sack', want.sack ?? [], got.sack ?? []);
     if (!got.csumOk) differences.push('bad checksum');
+    const first = got.flags.includes('S') ? got.seq : got.seq - 1;
     for (let i = 0; i < got.len; i++) {
-      if (got.payload[i] !== byteAt(got.seq - 1 + i)) {
-        differences.push(`payload byte ${i} (stream byte ${got.seq - 1 + i}) is ${got.payload[i]}`);
+      if (got.payload[i] !== byteAt(first + i)) {
+        differences.push(`payload byte ${i} (stream byte ${first + i}) is ${got.payload[i]}`);
         break;
       }
     }
