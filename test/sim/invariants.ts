@@ -150,7 +150,7 @@ export class Invariants {
     if (flight > 0 && tcb.rexmtAt === 0) bad(`${flight} in flight and no retransmission timer`);
     if (flight === 0 && tcb.rexmtAt !== 0) bad('a retransmission timer and nothing in flight');
     const waiting = seqDiff(tcb.sndEnd, sndNxt) > 0 || tcb.finQueued && !tcb.finSent;
-    if (waiting && flight === 0 && tcb.persistAt === 0 && !tcb.pending) {
+    if (waiting && flight === 0 && tcb.persistAt === 0 && tcb.paceAt === 0 && !tcb.pending) {
       bad(`${seqDiff(tcb.sndEnd, sndNxt)} to send, sndWnd ${tcb.sndWnd}, cwnd ${tcb.cwnd}, and nothing will set it off`);
     }
   }
