@@ -9,6 +9,7 @@ import { SEED } from './budget.ts';
 import { heapUsed } from './heap.ts';
 import { Mutator } from './mutate.ts';
 import { Target } from './target.ts';
+import type { TargetLimits } from './target.ts';
 import { hex } from './wire-format.ts';
 
 /** Packets between two looks at everything, and between two sets of victims. */
@@ -31,12 +32,12 @@ export class Attack {
   #cpu: NodeJS.CpuUsage;
 
   /** `seed` tells apart the attacks of one run. */
-  constructor(seed: number) {
+  constructor(seed: number, limits: TargetLimits = {}) {
     this.seed = seed;
     this.#heapBefore = heapUsed();
     this.random = new SeededRandom(SEED * 1000 + seed);
     this.mutator = new Mutator(this.random);
-    this.target = new Target(SEED * 1000 + seed);
+    this.target = new Target(SEED * 1000 + seed, limits);
     this.#cpu = process.cpuUsage();
   }
 

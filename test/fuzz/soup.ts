@@ -13,8 +13,16 @@ const NONE = new Uint8Array(0);
 
 // --------------------------------------------------------------------------------------- options
 
-/** One option of those that TCP has (IANA), mostly well-formed, with contents that mean something to `tcb`. */
-function tcpOption(m: Mutator, tcb: Tcb): number[] {
+/** What options of a connection speak of. */
+interface Numbers {
+  sndUna: number;
+  tsRecent: number;
+  /** What the target's timestamps show now. */
+  tsNow: number;
+}
+
+/** One option of those that TCP has (IANA), mostly well-formed, with contents that mean something to a connection. */
+function tcpOption(m: Mutator, tcb: Numbers): number[] {
   const word = (value: number): number[] => [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255];
   const random = (n: number): number[] => Array.from({ length: n }, () => m.below(256));
   switch (m.below(16)) {
@@ -35,7 +43,7 @@ function tcpOption(m: Mutator, tcb: Tcb): number[] {
     }
     case 7:
     case 8:
-    case 9: return [8, 10, ...word(tcb.tsRecent + m.pick([0, 0, 1, 10, -1, 0x7fffffff])), ...word(m.pick([0, tcb.tsOffset + tcb.home.nowMs, -1, 1]))];
+    case 9: return [8, 10, ...word(tcb.tsRecent + m.pick([0, 0, 1, 10, -1, 0x7fffffff])), ...word(m.pick([0, tcb.tsNow, tcb.tsNow, -1, 1]))];
     case 10: return [34, 2 + m.pick([0, 2, 4, 8, 16, 18]), ...random(18)];
     case 11: return [19, 18, ...random(16)];
     case 12: return [29, 2 + m.below(20), ...random(18)];
@@ -45,7 +53,7 @@ function tcpOption(m: Mutator, tcb: Tcb): number[] {
   }
 }
 
-function options(m: Mutator, tcb: Tcb): Uint8Array {
+function options(m: Mutator, tcb: Numbers): Uint8Array {
   const bytes: number[] = [];
   for (let n = m.below(7); n > 0; n--) bytes.push(...tcpOption(m, tcb));
   return Uint8Array.from(bytes.slice(0, 40));
@@ -96,12 +104,58 @@ export function optionSoup(m: Mutator, tcb: Tcb): Uint8Array {
   const segment = tcpSegment({
     sourcePort: tcb.remotePort, destinationPort: tcb.localPort, seq: (tcb.rcvNxt + off()) | 0,
     ack: (tcb.sndUna + (m.below(3) === 0 ? m.below(flight + 1) : off())) | 0, flags: m.below(8) === 0 ? m.below(256) : m.pick(FLAGS),
-    window: m.pick([0, 1, 100, 1000, 65_535]), urgent: m.pick([0, 0, 0, 1, 65_535]), options: options(m, tcb),
+    window: m.pick([0, 1, 100, 1000, 65_535]), urgent: m.pick([0, 0, 0, 1, 65_535]),
+    options: options(m, { sndUna: tcb.sndUna, tsRecent: tcb.tsRecent, tsNow: tcb.tsOffset + tcb.home.nowMs }),
     payload: m.below(3) > 0 ? NONE : new Uint8Array(m.pick([1, 2, 100, 1448])).fill(0x61),
   });
   // The data offset may say that options end elsewhere.
   if (m.below(8) === 0) segment[12] = m.below(16) << 4;
   return ipPacket(headerTo(tcb, m), segment);
+}
+
+/** A peer that opens a connection to the target, as far as it comes. */
+export interface Opening {
+  version: 4 | 6;
+  /** Of 10.90.0.x, or of fd90::x. */
+  host: number;
+  port: number;
+  to: number;
+  seq: number;
+}
+
+export function opening(m: Mutator): Opening {
+  return { version: m.pick([4, 6]), host: 0x80 + m.below(64), port: 1024 + m.below(60_000), to: m.pick([7, 80, 7000]), seq: m.below(0x100000000) | 0 };
+}
+
+function openingPacket(m: Mutator, from: Opening, segment: Uint8Array): Uint8Array {
+  return ipPacket(from.version === 4 ? {
+    version: 4, source: 0x0a5a0000 | from.host, destination: 0x0a5a0001, protocol: TCP, tos: m.below(4), ttl: 64, id: 0, fragment: 0x4000, options: ipOptions(m),
+  } : {
+    version: 6, source: from.host, destination: 1, protocol: TCP, trafficClass: m.below(4), flowLabel: 0, hopLimit: 64, extensions: [],
+  }, segment);
+}
+
+/** A SYN with any options, sometimes with data, FIN, or the flags of ECN. */
+export function synSoup(m: Mutator, from: Opening): Uint8Array {
+  return openingPacket(m, from, tcpSegment({
+    sourcePort: from.port, destinationPort: from.to, seq: from.seq, ack: 0, flags: m.pick([0x02, 0x02, 0x02, 0xc2, 0x42, 0x0a, 0x03]),
+    window: m.pick([0, 1, 1000, 65_535]), urgent: 0, options: options(m, { sndUna: 0, tsRecent: m.below(0x7fffffff), tsNow: 0 }),
+    payload: m.below(6) === 0 ? new Uint8Array(1 + m.below(1000)) : NONE,
+  }));
+}
+
+/**
+ * What follows the target's SYN-ACK (the numbers of which are given): the last ACK, with data or without, right or a little
+ * wrong, with any options; `tsVal` is echoed in most.
+ */
+export function lastAckSoup(m: Mutator, from: Opening, seq: number, tsVal: number): Uint8Array {
+  const off = (): number => (m.below(4) > 0 ? 0 : m.pick([1, -1, 100, 0x7fffffff, 64]));
+  return openingPacket(m, from, tcpSegment({
+    sourcePort: from.port, destinationPort: from.to, seq: (from.seq + 1 + off()) | 0, ack: (seq + 1 + off()) | 0,
+    flags: m.pick([0x10, 0x10, 0x18, 0x11, 0x14, 0x12, 0x50]), window: m.pick([0, 1, 65_535]), urgent: 0,
+    options: options(m, { sndUna: seq + 1, tsRecent: m.below(0x7fffffff), tsNow: tsVal }),
+    payload: m.below(2) === 0 ? NONE : new Uint8Array(1 + m.below(1400)),
+  }));
 }
 
 // ------------------------------------------------------------------------------------- fragments

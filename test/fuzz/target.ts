@@ -41,6 +41,7 @@ export interface TargetLimits {
   memory?: number;
   /** Most connections of the target. */
   maxConnections?: number;
+  synCookies?: 'auto' | 'always' | 'off';
 }
 
 export class Target {
@@ -72,7 +73,7 @@ export class Target {
     const { clock, wire } = this;
     this.stack = createStack({
       link: wire.links[0], addresses: [`${TARGET4}/24`, `${TARGET6}/64`], clock, random: new SeededRandom(seed),
-      memory: limits.memory ?? 8 << 20, tcp: { maxConnections: limits.maxConnections ?? 2000, timeWaitMs: 5000 },
+      memory: limits.memory ?? 8 << 20, tcp: { maxConnections: limits.maxConnections ?? 2000, timeWaitMs: 5000, synCookies: limits.synCookies },
     });
     this.peer = createStack({
       link: wire.links[1], addresses: [`${VICTIM4}/24`, `${BYSTANDER4}/24`, `${VICTIM6}/64`], clock, random: new SeededRandom(seed + 1),
