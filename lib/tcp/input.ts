@@ -269,7 +269,9 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
     && ((home.nowMs - tcb.tsRecentMs) >>> 0) < TS_RECENT_LIFE_MS;
   if (older && (flags & RST) === 0) {
     home.counters.PawsDrops++;
-    answerStray(tcb, segment);
+    // A SYN would be answered whatever its number: within the limit for those (RFC 5961 section 7).
+    if ((flags & SYN) !== 0) challengeAck(tcb);
+    else answerStray(tcb, segment);
     return;
   }
 

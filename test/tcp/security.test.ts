@@ -115,6 +115,114 @@ script('an old ACK for a connection with timestamps too old is not answered with
   h.t.equal(h.counters.PawsDrops, 1000);
 });
 
+script('what is provoked on one connection is not seen on another (CVE-2016-5696)', (h) => {
+  const l = h.listen();
+  const victim = h.passive({}, l);
+  // The attacker has a connection of his own, and sprays resets at another's: whether his own are answered tells him nothing.
+  h.peerPort = 7001;
+  const own = h.passive({}, l);
+  const provoke = (): number => {
+    for (let i = 0; i < 300; i++) h.inject({ flags: 'R', seq: 5 + i, srcPort: 7001 });
+    return h.take().filter((out) => out.dstPort === 7001).length;
+  };
+  h.t.equal(provoke(), 2);
+  h.advance(1000);
+  // Guesses within the victim's window are answered to the victim's peer, and leave the attacker's answers as they were.
+  for (let i = 0; i < 300; i++) h.inject({ flags: 'R', seq: 100 + i, srcPort: 7000 });
+  h.t.equal(h.take().length, 2);
+  h.t.equal(provoke(), 2);
+  h.advance(1000);
+  for (let i = 0; i < 300; i++) h.inject({ flags: 'R', seq: 70_000 + i, srcPort: 7000 });
+  h.t.equal(h.take().length, 0);
+  h.t.equal(provoke(), 2);
+  // Nor can the ports of a connection be found by the limit (the first step of that attack): there is none for SYNs to nobody.
+  h.advance(1000);
+  for (let i = 0; i < 300; i++) h.inject({ flags: 'S.', seq: 1, ack: 1, srcPort: 7000 });
+  h.t.equal(h.take().length, 2);
+  h.t.equal(provoke(), 2);
+  h.state(victim, 'ESTABLISHED');
+  h.state(own, 'ESTABLISHED');
+});
+
+script('a blind attacker sprays the whole space: resets, SYNs, data; only the exact number counts', (h) => {
+  const s = h.passive({ win: 65_535 });
+  const step = 0x10000;
+  for (let i = 0; i < 0x10000; i += 7) {
+    const seq = (i * step + 12_345) | 0;
+    h.inject({ flags: 'R', seq }, { flags: 'S', seq }, { flags: 'P.', seq, ack: seq, len: 20 });
+  }
+  const out = h.take();
+  h.t.ok(out.every((one) => one.flags === '.' && one.seq === 1 && one.ack === 1), 'only ACKs of the present state came out');
+  h.state(s, 'ESTABLISHED');
+  h.t.equal(s.available, 0, 'no byte was taken');
+  h.advance(1000);
+  h.inject({ flags: 'P.', seq: 1, ack: 1, len: 20 });
+  h.expect({ flags: '.', ack: 21 });
+  h.recv(s, 20);
+});
+
+script('data is taken only with an acknowledgment that is believable (RFC 5961 5.2)', (h) => {
+  const s = h.passive({ win: 10_000 });
+  let tried = 0;
+  for (const ack of [-10_001, -20_000, 2, 1000, 0x7fffffff, -0x7fffffff]) {
+    h.inject({ flags: 'P.', seq: 1, ack, len: 10 });
+    tried++;
+  }
+  h.t.equal(h.take().length, 2, 'challenged, twice');
+  h.t.equal(h.counters.BadAcks, tried);
+  h.t.equal(s.available, 0);
+  h.inject({ flags: 'P.', seq: 1, ack: -9999, len: 10 });
+  h.expect({ flags: '.', ack: 11 });
+});
+
+script('SYN-RECEIVED: RST counts when exact, is challenged in the window, and means nothing outside', (h) => {
+  const l = h.listen();
+  h.inject({ flags: 'S', seq: 0, mss: 1460 });
+  h.expect({ flags: 'S.', seq: 0, ack: 1 });
+  h.inject({ flags: 'R', seq: 0 }, { flags: 'R', seq: 70_000 }, { flags: 'R', seq: -5 });
+  h.expectNothing();
+  h.inject({ flags: 'R', seq: 2 });
+  h.expect({ flags: '.', seq: 1, ack: 1 });
+  h.inject({ flags: 'S', seq: 9, mss: 1460 });
+  h.expect({ flags: '.', seq: 1, ack: 1 });
+  for (let i = 0; i < 50; i++) h.inject({ flags: 'R', seq: 2 + i }, { flags: 'S', seq: 2 + i });
+  h.expectNothing('no more than two a second');
+  h.inject({ flags: '.', seq: 1, ack: 2 });
+  h.expect({ flags: 'R', seq: 2 }, 'an ACK of what was not sent');
+  h.inject({ flags: '.', seq: 1, ack: 0 });
+  h.expect({ flags: 'R', seq: 0 });
+  h.inject({ flags: '.', seq: 1, ack: 1 });
+  h.state(h.accept(l), 'ESTABLISHED');
+});
+
+script('SYN-RECEIVED: the exact RST ends it, and nobody hears of it', (h) => {
+  const l = h.listen();
+  h.inject({ flags: 'S', seq: 0, mss: 1460 });
+  h.expect({ flags: 'S.' });
+  h.inject({ flags: 'R', seq: 1 });
+  h.expectNothing();
+  h.t.equal(h.stack.tcp.connections, 0);
+  h.errno(l.accept(), 'EAGAIN', 'accept');
+});
+
+script('SYN-SENT: what does not acknowledge our SYN is reset or dropped, and the attempt goes on', (h) => {
+  const s = h.connect();
+  h.expect({ flags: 'S', seq: 0 });
+  h.inject({ flags: 'R', seq: 0 }, { flags: 'R.', seq: 0, ack: 0 }, { flags: 'R.', seq: 0, ack: 2 }, { flags: 'R.', seq: 0, ack: -7000 });
+  h.expectNothing('resets');
+  for (const ack of [0, 2, -1, 0x7fffffff]) {
+    h.inject({ flags: '.', seq: 5, ack });
+    h.expect({ flags: 'R', seq: ack });
+    h.inject({ flags: 'S.', seq: 5, ack });
+    h.expect({ flags: 'R', seq: ack });
+  }
+  h.inject({ flags: '.', seq: 5, ack: 1 }, { flags: 'P.', seq: 5, ack: 1, len: 10 }, { flags: 'F.', seq: 5, ack: 1 });
+  h.expectNothing('no SYN');
+  h.state(s, 'SYN-SENT');
+  h.inject({ flags: 'S.', seq: 0, ack: 1, mss: 1460 });
+  h.expect({ flags: '.', seq: 1, ack: 1 });
+});
+
 // ------------------------------------------------------------------------------------------ PAWS
 
 script('PAWS drops old duplicates and acknowledges them (R1)', (h) => {
@@ -128,6 +236,13 @@ script('PAWS drops old duplicates and acknowledges them (R1)', (h) => {
   h.inject({ flags: 'P.', seq: 101, ack: 1, len: 100, ts: [now, 1000] });
   h.expect({ flags: '.', ack: 201 });
   h.recv(s, 200);
+});
+
+script('PAWS: an old SYN is challenged, within the limit', (h) => {
+  h.passive({ ts: true });
+  for (let i = 0; i < 100; i++) h.inject({ flags: 'S', seq: 1, ts: [1, 1000] });
+  h.t.equal(h.take().length, 2);
+  h.t.match(h.counters, { PawsDrops: 100, ChallengeAcks: 2, ChallengeAcksSuppressed: 98 });
 });
 
 script('PAWS lets RST pass (RFC 7323 5.2)', (h) => {
