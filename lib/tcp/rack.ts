@@ -10,7 +10,7 @@
 import { seqGeq } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { news } from './delivery.ts';
-import { END, LATER, XMIT_US, markLost, sentAfter } from './sent-segments.ts';
+import { END, FLAGS, LATER, ROW_REPEATED, XMIT_US, markLost, sentAfter } from './sent-segments.ts';
 import { RECOVERY_FAST, RECOVERY_LOSS } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
 import { deadline } from './timers.ts';
@@ -59,6 +59,8 @@ export function detectLost(tcb: Tcb, nowUs: number): number {
   for (let at = tcb.xmitFirst; at >= 0;) {
     const sentUs = words[at + XMIT_US]!;
     if (!sentAfter(tcb.rackXmitUs, tcb.rackEnd, sentUs, words[at + END]! as Seq)) break;
+    // Sent again in the very µs in which what has arrived was sent: certainly not before it.
+    if (sentUs === tcb.rackXmitUs && (words[at + FLAGS]! & ROW_REPEATED) !== 0) break;
     // Times are cut to whole µs.
     if (((nowUs - sentUs) | 0) + 1 < limitUs) {
       waits = true;
