@@ -23,6 +23,11 @@ export interface TcpLimits {
   outOfOrderBytes?: number;
   /** Ranges of data out of order of one connection. Default 1024. */
   outOfOrderRanges?: number;
+  /**
+   * Rows of 48 bytes in which all connections remember what is in flight: one for what one turn has sent, or for a hole
+   * that a peer tells of, 4096 of these for one connection. Default 1048576.
+   */
+  flightRows?: number;
   /** Least MSS that a peer is believed, bytes: segments get no smaller because it asks. Default 64. */
   leastMss?: number;
   /**
@@ -94,6 +99,7 @@ const LIMITS: { readonly [K in keyof ResolvedLimits]: { readonly [N in keyof Res
     timeWait: [65_536, 0, 1 << 22],
     outOfOrderBytes: [QUARTER_OF_MEMORY, 0, GIB],
     outOfOrderRanges: [1024, 1, 65_536],
+    flightRows: [1 << 20, 1024, 1 << 24],
     leastMss: [64, 64, 1220],
     zeroWindowMs: [0, 0, DAY_MS],
     stalledMs: [60_000, 0, DAY_MS],

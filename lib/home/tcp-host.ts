@@ -86,7 +86,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly lent: LentPieces;
   readonly fastOpen: FastOpenCookies;
   readonly probedMtus: ProbedMtus;
-  readonly sent = new SentSegments();
+  readonly sent: SentSegments;
   readonly outOfOrder: OutOfOrderShares;
   readonly ports: LocalPorts;
   rcvbufGrowth: number;
@@ -125,6 +125,7 @@ export class TcpHost implements TcpHome, Transport {
     this.nowMs = options.nowMs;
     this.probedMtus = new ProbedMtus(options.random);
     this.lent = new LentPieces(options.memory.bytes, LENT_CAPACITY);
+    this.sent = new SentSegments(options.config.limits.flightRows);
     this.outOfOrder = new OutOfOrderShares(options.memory, options.config.limits.outOfOrderBytes, this.counters);
     this.ports = options.ports;
     this.fastOpen = new FastOpenCookies(options.random);

@@ -96,6 +96,8 @@ export class TcpCounters {
   AddressDrops = 0;
   /** SYNs whose MSS was less than what is believed. */
   TinyMss = 0;
+  /** Output that waited because too much that is in flight has to be remembered. */
+  FlightRowsFull = 0;
   /** Resets not sent: too many in this second. */
   ResetsLimited = 0;
   /** ECN: connections that agreed on it; SYNs that were repeated without asking; segments that came marked; reductions for marks. */

@@ -15,7 +15,10 @@ import { armLossProbe, armRetransmit } from './timers.ts';
  */
 export function sendNext(tcb: Tcb, length: number, fin: boolean): boolean {
   const home = tcb.home;
-  if (home.sent.full) return false;
+  if (home.sent.full) {
+    home.counters.FlightRowsFull++;
+    return false;
+  }
   const start = tcb.sndNxt;
   const next = seqAdd(start, length);
   // Nothing more is there, or nothing more may leave soon (RFC 9293 3.9.1.2).

@@ -11,6 +11,7 @@
 
 import type { TransmitQueue } from '../../lib/buffer/transmit-queue.ts';
 import { VirtualClock } from '../../lib/clock.ts';
+import { EAGAIN } from '../../lib/errno.ts';
 import { PacketBatch, RX_CSUM_VALID, RX_FLAGS, RX_STRIDE } from '../../lib/link/link.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import { LinkMiddleware } from '../../lib/link/middleware.ts';
@@ -360,4 +361,24 @@ export class Peer {
     const word = (n: number): number[] => [(n >>> 24) & 0xff, (n >>> 16) & 0xff, (n >>> 8) & 0xff, n & 0xff];
     return [1, 1, 5, 2 + 8 * blocks.length, ...blocks.flatMap(([left, right]) => [...word(left | 0), ...word(right | 0)])];
   }
+}
+
+const noise = new Uint8Array(1 << 16).map((_, i) => (i * 31 + (i >> 8)) & 0xff);
+
+/** Keeps writing whatever the socket takes, up to `bytes`. Returns what was taken so far, and the errno that ended it. */
+export function writes(socket: BsdSocket, bytes = Infinity): { taken: number; error: number } {
+  const state = { taken: 0, error: 0 };
+  const write = (): void => {
+    while (state.taken < bytes) {
+      const n = socket.send(noise, 0, Math.min(noise.length, bytes - state.taken));
+      if (n <= 0) {
+        if (n !== -EAGAIN) state.error = -n;
+        return;
+      }
+      state.taken += n;
+    }
+  };
+  socket.onready = write;
+  write();
+  return state;
 }
