@@ -357,6 +357,15 @@ export class TcpHost implements TcpHome, Transport {
     this.forEach((tcb) => shutdownSend(tcb));
   }
 
+  /** Ends every listening socket with `errno` for its user, who may not have asked for it. */
+  failListeners(errno: number): void {
+    this.forEachListener((listener) => {
+      this.removeListener(listener);
+      listener.error = errno;
+      this.#turnEnd.noteReady(listener);
+    });
+  }
+
   /** Stops listening, and ends every connection at once with `errno` for its user and RST for its peer. */
   abortAll(errno: number): void {
     this.forEachListener((listener) => this.removeListener(listener));

@@ -28,6 +28,8 @@ export class TcpListener {
   /** When connections of `fastOpens` were reset, oldest first (int32 ms). */
   readonly #fastOpenResets: number[] = [];
   closed = false;
+  /** Why it never takes a connection again, as errno; 0 as long as it does. */
+  error = 0;
   noted = false;
   /** Hands the listener's settings on to a new connection. */
   readonly prepare: (tcb: Tcb) => void;

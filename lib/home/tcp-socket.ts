@@ -168,7 +168,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
     const listener = this.#listener;
     if (listener === null) return -EINVAL;
     const tcb = listener.queue.shift();
-    if (tcb === undefined) return -EAGAIN;
+    if (tcb === undefined) return listener.error !== 0 ? -listener.error : -EAGAIN;
     if (listener.proven.size > 0) {
       this.#host.turn.enter();
       this.#host.accepted(listener);
@@ -404,7 +404,7 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   poll(): number {
     const listener = this.#listener;
-    if (listener !== null) return listener.queue.length > 0 ? POLLIN : 0;
+    if (listener !== null) return (listener.queue.length > 0 ? POLLIN : 0) | (listener.error !== 0 ? POLLIN | POLLERR : 0);
     const tcb = this.#tcb;
     if (tcb === null) return POLLOUT | POLLHUP;
     let events = 0;

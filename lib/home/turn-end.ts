@@ -152,7 +152,7 @@ export class TurnEnd {
     this.#readyListeners = [];
     for (const listener of ready) {
       listener.noted = false;
-      if (listener.closed || listener.queue.length === 0) continue;
+      if (listener.error === 0 && (listener.closed || listener.queue.length === 0)) continue;
       try {
         listener.ready();
       } catch (error) {

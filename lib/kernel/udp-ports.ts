@@ -147,8 +147,10 @@ export class UdpPorts {
   #conflicts(socket: UdpSocket, port: number): boolean {
     for (let s = this.head(port); s !== null; s = s.nextOnPort) {
       if (s === socket) continue;
-      const asked = s.options.reuseAddress && socket.options.reuseAddress || s.options.reusePort && socket.options.reusePort;
-      if (asked && s.uid === socket.uid) continue;
+      // As in Linux: whoever asks for address reuse shares with everybody who does, for multicast; with SO_REUSEPORT the
+      // user must be the same.
+      if (s.options.reuseAddress && socket.options.reuseAddress) continue;
+      if (s.options.reusePort && socket.options.reusePort && s.uid === socket.uid) continue;
       const bothTakeV4 = s.takesVersion(4) && socket.takesVersion(4);
       const bothTakeV6 = s.takesVersion(6) && socket.takesVersion(6);
       if (!bothTakeV4 && !bothTakeV6) continue;

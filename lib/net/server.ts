@@ -11,7 +11,7 @@ import { lookup } from 'node:dns';
 import { EventEmitter, addAbortListener, captureRejectionSymbol } from 'node:events';
 import { getDefaultHighWaterMark } from 'node:stream';
 import { promisify } from 'node:util';
-import { EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN } from '../errno.ts';
+import { EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ENETDOWN } from '../errno.ts';
 import { AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_STREAM, SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT } from '../socket.ts';
 import type { BsdSocket, SocketAddress, SocketProvider } from '../socket.ts';
 import {
@@ -238,7 +238,10 @@ export class Server extends EventEmitter implements ReadyTarget {
       const accepted = handle.accept();
       leave();
       if (typeof accepted === 'number') {
-        if (accepted !== -EAGAIN) this.emit('error', errnoException(accepted, 'accept'));
+        if (accepted === -EAGAIN) return;
+        // Without a stack there is nothing to wait for any more: 'close' follows 'error'.
+        if (accepted === -ENETDOWN) this.close();
+        this.emit('error', errnoException(accepted, 'accept'));
         return;
       }
       this._accepted(accepted);

@@ -415,12 +415,15 @@ export class Application {
     this.counters.Calls++;
     if (this.gone || count < 1 || count > CALL_WORDS) return -EINVAL;
     this.tcpk.turn.enter();
-    this.#budget -= CALL_COST;
-    this.drain(true);
-    const result = this.gone ? -EBADF : this.#execute(words, count);
-    this.tcpk.wake(this);
-    this.tcpk.turn.leave();
-    return result;
+    try {
+      this.#budget -= CALL_COST;
+      this.drain(true);
+      return this.gone ? -EBADF : this.#execute(words, count);
+    } finally {
+      // An error of ours ends this application (see AttachServer), not the turns of all others.
+      this.tcpk.wake(this);
+      this.tcpk.turn.leave();
+    }
   }
 
   #execute(words: Int32Array, count: number): number {

@@ -1,8 +1,8 @@
 /**
  * What the stack tells an application: the writing side of the receive ring (records TO_APP_… of
  * lib/channel/records.ts). Segments that find no room are dropped and counted, as in any full socket buffer; a part of
- * the ring is kept for the rest. Events of sockets that find no room even there wait; news of a smaller path MTU is repeated
- * when a segment is too large for it.
+ * the ring is kept for the rest. Events of sockets and news of path MTUs that find no room even there wait. (ICMP errors do
+ * not: an error comes again.)
  */
 
 import { copyBytes } from '../buffer/packet-memory.ts';
@@ -25,6 +25,8 @@ import type { ApplicationCounters } from './application.ts';
 const RESERVE_SHIFT = 4;
 
 const SEGMENT_HEADER = SEG_DATA * 4;
+/** Destinations whose path MTUs wait for room, at most. */
+const MAX_LATE_PATHS = 1024;
 /** Bytes of a transport header that an ICMP error takes along. */
 const MAX_QUOTED = 64;
 
@@ -37,6 +39,8 @@ export class Ingress {
   /** There is something to be shown at the end of the turn. */
   readonly #touch: () => void;
   readonly #reserve: number;
+  /** Path MTUs that found no room, by destination: the latest. */
+  readonly #latePaths = new Map<string, Int32Array>();
   /** Events that found no room: socket → bits, value. */
   readonly #late = new Map<number, { events: number; value: number }>();
 
@@ -97,13 +101,25 @@ export class Ingress {
   }
 
   /** Tells what the path to `flow.r*` carries. */
-  tellPathMtu(flow: IpFlow): void {
+  tellPathMtu({ r0, r1, r2, r3, mtu }: IpFlow): void {
+    const to = `${r0},${r1},${r2},${r3}`;
+    if (this.#putPathMtu(r0, r1, r2, r3, mtu)) {
+      this.#latePaths.delete(to);
+      return;
+    }
+    // A smaller one would be told again when a segment is too large for it; a larger one never.
+    if (this.#latePaths.size < MAX_LATE_PATHS || this.#latePaths.has(to)) this.#latePaths.set(to, Int32Array.of(r0, r1, r2, r3, mtu));
+    this.#touch();
+  }
+
+  #putPathMtu(r0: number, r1: number, r2: number, r3: number, mtu: number): boolean {
     const w = this.rx.reserve(TO_APP_PATH_MTU, (PATH_MTU_BYTES + 1) * 4);
-    if (w < 0) return;
+    if (w < 0) return false;
     const words = this.#window.words;
-    putAddress(words, w + PATH_MTU_DST, flow.r0, flow.r1, flow.r2, flow.r3);
-    words[w + PATH_MTU_BYTES] = flow.mtu;
+    putAddress(words, w + PATH_MTU_DST, r0, r1, r2, r3);
+    words[w + PATH_MTU_BYTES] = mtu;
     this.#commit();
+    return true;
   }
 
   /** Asks for a report (`REPORT_…` bits). Returns false when the ring is full: an application that does not even listen. */
@@ -136,9 +152,9 @@ export class Ingress {
     return true;
   }
 
-  /** Whether events wait for room in the ring. */
+  /** Whether events, or path MTUs, wait for room in the ring. */
   get late(): boolean {
-    return this.#late.size > 0;
+    return this.#late.size > 0 || this.#latePaths.size > 0;
   }
 
   #commit(): void {
@@ -146,8 +162,12 @@ export class Ingress {
     this.#touch();
   }
 
-  /** Events that had to wait find room now, perhaps. */
+  /** What had to wait finds room now, perhaps. */
   retry(): void {
+    for (const [to, path] of this.#latePaths) {
+      if (!this.#putPathMtu(path[0]!, path[1]!, path[2]!, path[3]!, path[4]!)) return;
+      this.#latePaths.delete(to);
+    }
     for (const [socket, { events, value }] of this.#late) {
       if (!this.#putEvent(socket, events, value)) break;
       this.#late.delete(socket);

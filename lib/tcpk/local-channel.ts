@@ -36,6 +36,9 @@ export class LocalChannel implements Channel {
   readonly #options: LocalChannelOptions;
   readonly #toApp: LinkAlarm;
   readonly #toStack: LinkAlarm;
+  /** Tells the application that it is over: not in the middle of the stack's turn, as across processes. */
+  readonly #over: LinkAlarm;
+  #reason = '';
   #user: ChannelUser | null = null;
   #referenced = false;
   #closed = false;
@@ -52,6 +55,10 @@ export class LocalChannel implements Channel {
     this.window = new Window(space.buffer, base, options.sizes);
     this.window.clear();
     this.#toApp = new LinkAlarm(clock, () => this.#user?.bell());
+    this.#over = new LinkAlarm(clock, () => {
+      this.#over.unref();
+      this.#user?.gone(this.#reason);
+    });
     this.#toStack = new LinkAlarm(clock, () => tcpk.resume(this.application));
     this.application = tcpk.attach(this.window, options.credentials, options.name, options.privileged, {
       ring: () => this.#toApp.set(clock.nowUs()),
@@ -104,6 +111,8 @@ export class LocalChannel implements Channel {
     this.#toApp.clear();
     this.#toStack.clear();
     this.#options.space.free(this.window.base, this.window.length);
-    this.#user?.gone(reason);
+    this.#reason = reason;
+    this.#over.ref();
+    this.#over.set(this.#options.clock.nowUs());
   }
 }

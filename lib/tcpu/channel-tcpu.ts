@@ -318,7 +318,7 @@ export class ChannelTcpu implements ChannelUser {
     this.#gone = true;
     this.#again.clear();
     this.#again.unref();
-    this.tcpu.abort(ENETDOWN);
+    this.tcpu.abort(ENETDOWN, true);
     this.events?.gone(reason);
   }
 

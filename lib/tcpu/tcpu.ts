@@ -138,10 +138,14 @@ export class Tcpu implements Turn, SocketProvider {
     return tcpSocket(this.tcp, domain);
   }
 
-  /** Ends every connection with `errno` for its user, and by RST for its peer as far as the channel carries it. */
-  abort(errno: number): void {
+  /**
+   * Ends every connection with `errno` for its user, and by RST for its peer as far as the channel carries it. `lost`: nobody
+   * here wanted that, so whoever listens is to hear of it, too.
+   */
+  abort(errno: number, lost = false): void {
     if (this.#closed) return;
     this.enter();
+    if (lost) this.tcp.failListeners(errno);
     this.tcp.abortAll(errno);
     this.leave();
     this.#closed = true;

@@ -3,6 +3,7 @@
  * its peers, with numbers that end the peer's connection at once (RFC 5961 section 3: only the exact one does).
  */
 
+import { once } from 'node:events';
 import fc from 'fast-check';
 import t from 'tap';
 import { attach } from '../../lib/attach.ts';
@@ -11,10 +12,11 @@ import { VirtualClock } from '../../lib/clock.ts';
 import { ECONNREFUSED, ECONNRESET, ENETDOWN } from '../../lib/errno.ts';
 import { createMemoryPair } from '../../lib/link/memory-pair.ts';
 import { SeededRandom } from '../../lib/random.ts';
-import { AF_INET, AF_INET6, SHUT_WR, SO_ERROR, SO_RCVBUF, SOL_SOCKET } from '../../lib/socket.ts';
+import { AF_INET, AF_INET6, POLLIN, SHUT_WR, SO_ERROR, SO_RCVBUF, SOL_SOCKET } from '../../lib/socket.ts';
 import type { BsdSocket, SocketProvider } from '../../lib/socket.ts';
 import { createStack } from '../../lib/stack.ts';
 import type { Stack } from '../../lib/stack.ts';
+import type { LocalChannel } from '../../lib/tcpk/local-channel.ts';
 import { WindowSpace } from '../../lib/tcpk/window-space.ts';
 import { pump } from '../sim/pair.ts';
 import { ACK, FIN, OURS4, OURS6, PEER4, PEER6, PSH, RST, SIZES, SYN, World, parseTcp } from './world.ts';
@@ -435,5 +437,74 @@ t.test('applications that go in the middle of a turn', async (t) => {
   const [a, b] = h.connect(82, { host: last });
   const flow = pump(a, b, 10_000);
   h.until(() => flow.received === 10_000);
+  h.close();
+});
+
+t.test('listeners hear that the stack has gone, on whichever TCP they are: error, then close', async (t) => {
+  const h = await Hosts.create();
+  const order: string[] = [];
+  for (const tcp of ['tcpu', 'kernel'] as const) {
+    const server = h.app.netOf(tcp).createServer().listen(tcp === 'tcpu' ? 80 : 81);
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      order.push(`${tcp} ${error.code} ${error.syscall}`);
+      t.notOk(server.listening);
+    });
+    server.on('close', () => order.push(`${tcp} close`));
+    await once(server, 'listening');
+  }
+  const raw = h.open(h.app);
+  raw.bind('', 82);
+  raw.listen(5);
+  raw.onready = (events) => order.push(`raw ${events & POLLIN} ${raw.accept()}`);
+  void h.a.close({ graceful: false });
+  h.clock.advance(1000);
+  await new Promise(setImmediate);
+  t.same(order.sort(), ['kernel ENETDOWN accept', 'kernel close', `raw ${POLLIN} ${-ENETDOWN}`, 'tcpu ENETDOWN accept', 'tcpu close']);
+  h.close();
+});
+
+t.test('who closes an attachment hears of no error', async (t) => {
+  for (const graceful of [true, false]) {
+    const h = await Hosts.create();
+    const server = h.app.netOf('tcpu').createServer().listen(80);
+    server.on('error', (error) => t.fail(error.message));
+    await once(server, 'listening');
+    void h.app.close({ graceful });
+    h.clock.advance(1000);
+    await new Promise(setImmediate);
+    h.close();
+  }
+});
+
+t.test('the news comes after the turn in which it happened', async (t) => {
+  const h = await Hosts.create();
+  const order: string[] = [];
+  h.app.on('down', () => order.push('down'));
+  h.a.enter();
+  h.a.tcpk!.expel((h.app.channel as LocalChannel).application, 'of the test');
+  order.push('expelled');
+  h.a.leave();
+  order.push('turn over');
+  t.same(order, ['expelled', 'turn over']);
+  t.equal(h.app.channel.call(new Int32Array(64), 7), -ENETDOWN, 'calls know it at once');
+  h.clock.advance(0);
+  t.same(order, ['expelled', 'turn over', 'down']);
+  h.close();
+});
+
+t.test('a call that makes the stack throw leaves its turns in order', async (t) => {
+  const h = await Hosts.create();
+  const { tcpk } = h.a;
+  const bind = tcpk!.bind;
+  tcpk!.bind = () => {
+    throw new Error('a defect of the stack');
+  };
+  const socket = h.open(h.app);
+  t.throws(() => socket.bind('', 5000), /a defect/);
+  tcpk!.bind = bind;
+  // Turns end, output leaves, doorbells are rung.
+  const [a, b] = h.connect(82);
+  const flow = pump(a, b, 100_000);
+  h.until(() => flow.received === 100_000);
   h.close();
 });

@@ -7,6 +7,9 @@ import t from 'tap';
 import { attach } from '../../lib/attach.ts';
 import type { OwnAttachment } from '../../lib/attach.ts';
 import { EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH } from '../../lib/errno.ts';
+import { PATH_MTU_BYTES, PATH_MTU_DST, TO_APP_PATH_MTU } from '../../lib/channel/records.ts';
+import { RECORD_TYPE } from '../../lib/channel/ring.ts';
+import { IpFlow } from '../../lib/ip/flow.ts';
 import { PacketLink } from '../../lib/link/packet-link.ts';
 import { SeededRandom } from '../../lib/random.ts';
 import { AF_INET, AF_INET6, IPPROTO_TCP, SO_ERROR, SOL_SOCKET, TCP_INFO } from '../../lib/socket.ts';
@@ -149,7 +152,8 @@ t.test('what is not in flight cannot be complained of', async (t) => {
   t.equal(counters.IcmpErrors, 2);
   t.equal(own.tcpu.tcpu.tcp.counters.IcmpErrors, 1, 'the application has heard of it');
   t.equal(info(socket).state, 'ESTABLISHED');
-  t.equal(socket.getsockopt(SOL_SOCKET, SO_ERROR), 0);
+  t.equal(socket.getsockopt(SOL_SOCKET, SO_ERROR), EHOSTUNREACH, 'told to who asks (MUST-47)');
+  t.equal(socket.getsockopt(SOL_SOCKET, SO_ERROR), 0, 'once');
   world.close();
 });
 
@@ -284,4 +288,35 @@ t.test('a segment that was on its way to the stack when the path became narrow',
   h.segment({ ...fields, seq: 1, pieces: [[h.window.memory, 960]] }).flush();
   t.same(world.out().map((o: Out) => o.bytes), [1000]);
   world.close();
+});
+
+t.test('what a path carries is told in the end, however full the ring was, and the latest of it', (t) => {
+  const world = new World();
+  const hostile = world.attach();
+  const { ingress } = hostile.app;
+  const flow = (i: number, mtu: number): IpFlow => Object.assign(new IpFlow(), { r2: 0xffff, r3: i, mtu });
+  // Nobody takes anything.
+  world.stack.enter();
+  for (let i = 0; !ingress.late; i++) ingress.tellPathMtu(flow(1000 + i, 1280));
+  for (const [to, mtu] of [[1, 1300], [2, 1300], [1, 1500], [2, 1400], [2, 1500], [3, 1280]] as const) ingress.tellPathMtu(flow(to, mtu));
+  world.stack.leave();
+  const told = new Map<number, number>();
+  const take = (): void => {
+    for (let w = hostile.rx.next(); w >= 0; w = hostile.rx.next()) {
+      if (hostile.window.words[w + RECORD_TYPE] !== TO_APP_PATH_MTU) t.fail('another record');
+      told.set(hostile.window.words[w + PATH_MTU_DST + 3]!, hostile.window.words[w + PATH_MTU_BYTES]!);
+    }
+    hostile.rx.release();
+  };
+  take();
+  t.same([told.get(1), told.get(2), told.get(3)], [undefined, undefined, undefined]);
+  world.clock.advance(100_000);
+  take();
+  t.same([told.get(1), told.get(2), told.get(3)], [1500, 1500, 1280]);
+  t.notOk(ingress.late);
+  const before = hostile.bells;
+  world.clock.advance(1_000_000);
+  t.equal(hostile.bells, before, 'and then there is peace');
+  world.close();
+  t.end();
 });
