@@ -37,6 +37,8 @@ class AckNews implements RateSample {
   /** A row was acknowledged, not SACKed, that was sent more than once. */
   repeated = false;
 
+  /** RACK.fack before it: one acknowledgment can tell of much, and has no order in it. */
+  priorFack = 0 as Seq;
   /** The newest row that arrived: when it was sent, and what was known then. */
   newest = false;
   newestUs = 0;
@@ -52,6 +54,7 @@ export function beginAck(tcb: Tcb): void {
   news.acked = 0;
   news.lost = 0;
   news.priorPipe = tcb.pipe;
+  news.priorFack = tcb.rackFack;
   news.rttUs = 0;
   news.sacked = 0;
   news.dsack = false;
@@ -77,8 +80,8 @@ function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, segment
   if (!repeated) {
     if (news.rttUs === 0 || rttUs < news.rttUs) news.rttUs = rttUs;
     if (seqLeq(end, tcb.recover)) news.original = true;
-    // RFC 8985 6.2, step 3: it arrived after something of a higher number.
-    if (seqLt(end, tcb.rackFack)) {
+    // RFC 8985 6.2, step 3: it arrived after something of a higher number, which an earlier acknowledgment has told.
+    if (seqLt(end, news.priorFack)) {
       if (!tcb.reorderingSeen) tcb.home.counters.ReorderingSeen++;
       tcb.reorderingSeen = true;
     }
