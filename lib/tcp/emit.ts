@@ -32,7 +32,7 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
   if (tcb.rcvLent > 0) settle(tcb);
   let optionsLength = tcb.timestamps ? OPTLEN_TIMESTAMPS_PADDED : 0;
   let sacks = 0;
-  if (tcb.sack && tcb.oooCount > 0 && length === 0) {
+  if (tcb.sack && length === 0 && (tcb.oooCount > 0 || tcb.dsackLeft !== tcb.dsackRight)) {
     sacks = sackBlocks(tcb, sackScratch, tcb.timestamps ? 3 : MAX_SACK_BLOCKS);
     if (sacks > 0) optionsLength += 4 + 8 * sacks;
   }
@@ -59,7 +59,13 @@ export function emit(tcb: Tcb, seq: Seq, flags: number, length: number): boolean
   view.setUint16(at + TCP_URGENT, urgent);
   let option = at + TCP_HEADER;
   if (tcb.timestamps) option = writeTimestamps(view, option, (home.nowMs + tcb.tsOffset) | 0, tcb.tsRecent);
-  if (sacks > 0) writeSack(view, option, sackScratch, sacks);
+  if (sacks > 0) {
+    writeSack(view, option, sackScratch, sacks);
+    if (tcb.dsackLeft !== tcb.dsackRight) {
+      tcb.dsackLeft = tcb.dsackRight;
+      home.counters.DsackOut++;
+    }
+  }
   if (length > 0) tcb.sndBuffer.addPieces(seqDiff(seq, tcb.sndBase), length, tx);
   const cut = length > tcb.sndMss;
   ip.end(tcb.flow, TCP_CHECKSUM, cut ? (tcb.flow.version === 4 ? GSO_TCPV4 : GSO_TCPV6) : GSO_NONE, cut ? tcb.sndMss : 0);
@@ -162,7 +168,8 @@ export function maxSegment(tcb: Tcb): number {
 
 /** Largest payload in a segment now: what the peer takes, what the path carries, less the options (MUST-16). */
 export function updateSndMss(tcb: Tcb): void {
-  const fits = tcb.flow.mtu - tcb.flow.headerLength - TCP_HEADER;
+  const mtu = tcb.mtuSearch === null ? tcb.flow.mtu : Math.min(tcb.flow.mtu, tcb.mtuSearch.low);
+  const fits = mtu - tcb.flow.headerLength - TCP_HEADER;
   let mss = Math.min(tcb.peerMss, fits);
   if (tcb.userMss > 0) mss = Math.min(mss, tcb.userMss);
   if (tcb.timestamps) mss -= OPTLEN_TIMESTAMPS_PADDED;

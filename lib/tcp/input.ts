@@ -14,16 +14,17 @@ import type { Seq } from '../wire/seq.ts';
 import { ACK, CWR, ECE, FIN, RST, SYN, URG } from '../wire/tcp.ts';
 import { noteReceiverRtt, tuneSendBuffer } from './buffer-tuning.ts';
 import { windowMayGrow } from './congestion/cwnd.ts';
-import { ECN_ECHO, ECN_ON, takeEcho, takeEcnSynAgain, takeMarks } from './ecn.ts';
+import { ECN_ECHO, ECN_ON, isNewEcho, takeEcnSynAgain, takeMarks } from './ecn.ts';
 import { beginAck, endAck, news, takeAck, takeSacks } from './delivery.ts';
 import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
 import { mostOfSyn, takeSynAck, takeSynData } from './fast-open.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
 import { armFirstData } from './patience.ts';
-import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, settle } from './receive.ts';
-import { onAck } from './recovery.ts';
+import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, noteTwice, settle } from './receive.ts';
+import { enterCwr, onAck } from './recovery.ts';
 import { noteLeastRtt, sampleRtt } from './rtt.ts';
+import { onMtuAck, startMtuSearch } from './plpmtud.ts';
 import type { Segment } from './segment.ts';
 import {
   CLOSED, CLOSE_WAIT, CLOSING, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT,
@@ -151,6 +152,7 @@ function acknowledged(tcb: Tcb, segment: Segment, acked: number): void {
     if (tcb.wantWrite && tcb.sndbufLimit - tcb.sndQueued >= tcb.sndbufLimit >> 2) tcb.events |= POLLOUT;
   }
   tcb.retries = 0;
+  if (tcb.mtuSearch !== null) onMtuAck(tcb);
   noteLeastRtt(tcb, news.rttUs);
   endAck(tcb);
   // Undisturbed: nothing is to be repaired, nothing to be doubted.
@@ -239,6 +241,7 @@ function establish(tcb: Tcb, segment: Segment): void {
   const home = tcb.home;
   if (tcb.rcvWscale < 0) tcb.rcvWscale = 0;
   home.counters.CurrEstab++;
+  startMtuSearch(tcb);
   startCongestion(tcb);
   tcb.rackFack = tcb.sndUna;
   tcb.recover = seqAdd(tcb.sndUna, -1);
@@ -292,7 +295,10 @@ function inputGeneral(tcb: Tcb, segment: Segment): void {
       home.counters.RstOutOfWindow++;
       return;
     }
-    if (segment.length > 0 && offset < 0) home.counters.DuplicateDataIn++;
+    if (segment.length > 0 && offset < 0) {
+      home.counters.DuplicateDataIn++;
+      noteTwice(tcb, segment.seq, Math.min(segment.length, -offset));
+    }
     else home.counters.OutOfWindowIn++;
     if ((flags & SYN) !== 0) {
       challengeAck(tcb);
@@ -478,7 +484,7 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
       if (tcb.congestion.model !== undefined) tcb.congestion.model(tcb, news);
     }
   }
-  if ((segment.flags & ECE) !== 0 && tcb.ecn === ECN_ON && acked >= 0) takeEcho(tcb, ack);
+  if ((segment.flags & ECE) !== 0 && tcb.ecn === ECN_ON && acked >= 0 && isNewEcho(tcb, ack)) enterCwr(tcb);
   return !afterOurFin(tcb);
 }
 
@@ -529,6 +535,7 @@ function takeText(tcb: Tcb, segment: Segment, seq: Seq): void {
   const old = seqDiff(tcb.rcvNxt, seq);
   if (old > 0) {
     const cut = Math.min(old, length);
+    noteTwice(tcb, seq, cut);
     offset += cut;
     length -= cut;
     seq = seqAdd(seq, cut);

@@ -11,6 +11,7 @@ import { seqGt } from '../wire/seq.ts';
 import { noteUsage } from './congestion/cwnd.ts';
 import { maxSegment, sendAck, sendOldAck } from './emit.ts';
 import { armPacing, paceRoom } from './pacing.ts';
+import { sendMtuProbe } from './plpmtud.ts';
 import { windowUpdateDue } from './receive.ts';
 import { retransmitLost } from './recovery.ts';
 import { currentRto } from './rtt.ts';
@@ -66,6 +67,17 @@ function sendNew(tcb: Tcb): boolean {
     const finDue = tcb.finQueued && tcb.state !== SYN_RECEIVED;
     if (waiting === 0 && !finDue) break;
     if (!sent && waiting > 0 && tcb.sndNxt === tcb.sndUna) restartAfterIdle(tcb);
+    if (tcb.mtuSearch !== null) {
+      const probed = sendMtuProbe(tcb);
+      if (probed > 0) {
+        sent = true;
+        continue;
+      }
+      if (probed < 0) {
+        limited = true;
+        break;
+      }
+    }
     const wndRoom = windowRoom(tcb);
     const cwndRoom = tcb.cwnd - tcb.pipe;
     // A FIN alone does not ask the congestion window, in which there may be less than no room.
@@ -122,6 +134,8 @@ function sendNew(tcb: Tcb): boolean {
  */
 function noteAppLimited(tcb: Tcb): void {
   if (tcb.congestion.model === undefined || unsent(tcb) >= tcb.sndMss || tcb.lostBytes > tcb.rtxBytes) return;
+  // A buffer that will not grow, and that the application fills, is a limit that stays: measured is what there is.
+  if (tcb.wantWrite && (tcb.sndbufLocked || tcb.sndbufLimit >= tcb.home.config.sndbufMax)) return;
   const pipe = tcb.pipe;
   if (pipe < tcb.cwnd) tcb.appLimited = Math.max(tcb.delivered + pipe, 1);
 }
@@ -189,7 +203,7 @@ export function sendProbe(tcb: Tcb): void {
   const waiting = unsent(tcb);
   const room = windowRoom(tcb);
   if (room > 0 && waiting > 0) {
-    sendNext(tcb, Math.min(waiting, room, tcb.sndMss), false);
+    sendNext(tcb, Math.min(waiting, room, tcb.sndMss), false, true);
     return;
   }
   tcb.home.counters.PersistProbes++;

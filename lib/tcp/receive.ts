@@ -194,6 +194,7 @@ export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: 
   if (last > first && seqLeq(ooo[first * 2]! as Seq, left) && seqGeq(ooo[first * 2 + 1]! as Seq, right)) {
     counters.DuplicateDataIn++;
     noteRecent(tcb, left);
+    noteTwice(tcb, left, length);
     return true;
   }
   const newLeft = last > first && seqLt(ooo[first * 2]! as Seq, left) ? (ooo[first * 2]! as Seq) : left;
@@ -215,6 +216,13 @@ export function acceptOutOfOrder(tcb: Tcb, left: Seq, slab: Uint8Array, offset: 
   outOfOrder.note(tcb);
   noteRecent(tcb, left);
   return true;
+}
+
+/** `length` bytes from `left` on have come twice: the next ACK without data tells of it (RFC 2883). */
+export function noteTwice(tcb: Tcb, left: Seq, length: number): void {
+  if (!tcb.sack || length <= 0) return;
+  tcb.dsackLeft = left;
+  tcb.dsackRight = seqAdd(left, length);
 }
 
 function noteRecent(tcb: Tcb, left: Seq): void {
@@ -263,9 +271,16 @@ export function joinOutOfOrder(tcb: Tcb): void {
 export function sackBlocks(tcb: Tcb, out: Int32Array, most: number): number {
   const ooo = tcb.ooo;
   const count = tcb.oooCount;
-  if (ooo === null || count === 0) return 0;
-  const recent = tcb.sackRecent!;
   let n = 0;
+  if (tcb.dsackLeft !== tcb.dsackRight) {
+    // What arrived twice goes first (RFC 2883 section 4); if it is a part of a range, that comes next.
+    out[0] = tcb.dsackLeft;
+    out[1] = tcb.dsackRight;
+    n = 1;
+  }
+  if (ooo === null || count === 0) return n;
+  const first = n;
+  const recent = tcb.sackRecent!;
   // First the ranges of recent arrivals, then whatever else there is.
   for (let i = 0; i < MAX_SACK_BLOCKS + count && n < most; i++) {
     let range = i - MAX_SACK_BLOCKS;
@@ -277,7 +292,7 @@ export function sackBlocks(tcb: Tcb, out: Int32Array, most: number): number {
     }
     const left = ooo[range * 2]!;
     let known = false;
-    for (let k = 0; k < n; k++) if (out[k * 2] === left) known = true;
+    for (let k = first; k < n; k++) if (out[k * 2] === left) known = true;
     if (known) continue;
     out[n * 2] = left;
     out[n * 2 + 1] = ooo[range * 2 + 1]!;

@@ -10,10 +10,10 @@ import type { Tcb } from './tcb.ts';
 import { armLossProbe, armRetransmit } from './timers.ts';
 
 /**
- * Sends the next `length` bytes of what is queued, and the FIN behind them if `fin`. Returns false when the transmit
+ * Sends the next `length` bytes of what is queued, and the FIN behind them if `fin`; `push`: with PSH in any case. Returns false when the transmit
  * queue is full, or too much is unacknowledged in all; nothing has happened then.
  */
-export function sendNext(tcb: Tcb, length: number, fin: boolean): boolean {
+export function sendNext(tcb: Tcb, length: number, fin: boolean, push = false): boolean {
   const home = tcb.home;
   if (home.sent.full) {
     home.counters.FlightRowsFull++;
@@ -21,10 +21,15 @@ export function sendNext(tcb: Tcb, length: number, fin: boolean): boolean {
   }
   const start = tcb.sndNxt;
   const next = seqAdd(start, length);
-  // Nothing more is there, or nothing more may leave soon (RFC 9293 3.9.1.2).
-  const push = length > 0 && (next === tcb.sndEnd || length < tcb.sndMss);
+  // Nothing more is there (RFC 9293 3.9.1.2).
+  if (length > 0 && next === tcb.sndEnd) push = true;
   if (!emit(tcb, start, ACK | (push ? PSH : 0) | (fin ? FIN : 0), length)) return false;
-  if (length % tcb.sndMss !== 0) tcb.sndSmall = next;
+  if (length % tcb.sndMss !== 0) {
+    tcb.sndSmall = next;
+  } else if (tcb.fullMss !== tcb.sndMss) {
+    tcb.fullMss = tcb.sndMss;
+    tcb.fullEnd = tcb.bytesSent + length;
+  }
   if (!tcb.timing) {
     tcb.timing = true;
     tcb.timedSeq = next;
