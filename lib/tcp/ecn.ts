@@ -5,7 +5,7 @@
  *
  *     sender                     router                     receiver
  *     ECT(0) in the IP header ──▶ queue is long: CE ──▶ marks: `ecnEcho`
- *     `takeEcho`: one reduction ◀── ECE in every ACK ──────────┘
+ *     `enterCwr`: one reduction ◀── ECE in every ACK ──────────┘
  *     CWR with the next new data ──────────────────────────▶ `takeMarks`: no more ECE
  *
  * ECT(0) is set on new data only: not on SYNs, pure ACKs, retransmissions and window probes (6.1.1, 6.1.4 to 6.1.6).
@@ -112,16 +112,14 @@ export function takeMarks(tcb: Tcb, segment: Segment): void {
 }
 
 /**
- * An acceptable ACK has ECE, `tcb.ecn` being `ECN_ON`. One reduction for each window of data (6.1.2): until what was
- * sent after the last one is acknowledged, the peer may not have seen CWR. While loss is being repaired the window has
- * been reduced already.
+ * An acceptable ACK has ECE, `tcb.ecn` being `ECN_ON`. Returns whether the window is to be reduced: once for each window
+ * of data (6.1.2), since until what was sent after the last reduction is acknowledged, the peer may not have seen CWR.
+ * While loss is being repaired the window has been reduced already.
  */
-export function takeEcho(tcb: Tcb, ack: Seq): void {
-  if (tcb.recovery !== RECOVERY_OPEN || seqGeq(tcb.ecnRecover, ack) && seqLeq(tcb.ecnRecover, tcb.sndNxt)) return;
+export function isNewEcho(tcb: Tcb, ack: Seq): boolean {
+  if (tcb.recovery !== RECOVERY_OPEN || seqGeq(tcb.ecnRecover, ack) && seqLeq(tcb.ecnRecover, tcb.sndNxt)) return false;
   tcb.home.counters.EcnReductions++;
-  tcb.congestion.onLoss(tcb, tcb.home.nowMs);
-  if (tcb.cwnd > tcb.ssthresh) tcb.cwnd = tcb.ssthresh;
-  queueCwr(tcb);
+  return true;
 }
 
 /** The congestion window was reduced, whatever for: CWR goes with the next new data (6.1.2). */

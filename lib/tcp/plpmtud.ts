@@ -32,8 +32,9 @@ import { sendNext, unsent, windowRoom } from './transmit.ts';
 
 /** Payload with which a search begins (RFC 4821 7.2; Linux's tcp_base_mss). */
 const BASE_MSS = 1024;
-/** Timeouts in a row after which a black hole is suspected. */
+/** Timeouts in a row after which a black hole is suspected; one that takes not even the base, as hardly any does. */
 const BLACK_HOLE_TIMEOUTS = 3;
+const DEEP_HOLE_TIMEOUTS = 6;
 /** A search ends when it is so exact, bytes (Linux's tcp_probe_threshold). */
 const EXACT = 8;
 /** After a search: when the path may have become wider (RFC 4821 7.3; Linux's tcp_probe_interval), ms. */
@@ -143,7 +144,7 @@ export function onMtuTimeout(tcb: Tcb): void {
     lower(tcb, known, size);
   } else if (tcb.retries >= BLACK_HOLE_TIMEOUTS) {
     const base = baseSize(tcb);
-    const low = size > base ? base : leastSize(tcb);
+    const low = size > base ? base : tcb.retries >= DEEP_HOLE_TIMEOUTS ? leastSize(tcb) : size;
     if (low >= size) return;
     counters.MtuBlackHoles++;
     lower(tcb, low, size);

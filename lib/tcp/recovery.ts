@@ -19,8 +19,10 @@
 import { seqAdd, seqDiff, seqGeq, seqGt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import { news } from './delivery.ts';
+import { queueCwr } from './ecn.ts';
 import { maxSegment } from './emit.ts';
 import { paceRoom, armPacing } from './pacing.ts';
+import { probeWasLost } from './plpmtud.ts';
 import { beginReduction, reduceInProportion } from './prr.ts';
 import { DUP_THRESH, detectLost, markTimedOut, noteRecoveryEnd, noteRoundTrip } from './rack.ts';
 import type { Segment } from './segment.ts';
@@ -71,7 +73,9 @@ export function onReorderTimeout(tcb: Tcb): void {
 
 /** Begins to repair what is newly lost, and lets the window follow. */
 function react(tcb: Tcb, acked: number): void {
-  if (tcb.lostBytes > 0 && (tcb.recovery === RECOVERY_OPEN || tcb.recovery === RECOVERY_CWR)) enterFast(tcb);
+  if (tcb.lostBytes > 0 && (tcb.recovery === RECOVERY_OPEN || tcb.recovery === RECOVERY_CWR)) {
+    if (tcb.mtuSearch === null || !probeWasLost(tcb)) enterFast(tcb);
+  }
   if (tcb.congestion.model === undefined) {
     if (tcb.recovery === RECOVERY_FAST || tcb.recovery === RECOVERY_CWR) reduceInProportion(tcb, acked > 0);
     // Slow start (RFC 5681 3.1) until ssthresh, clocked by what the retransmissions bring.
@@ -141,6 +145,7 @@ function beginReducing(tcb: Tcb): void {
   rememberWindows(tcb);
   beginReduction(tcb, tcb.flight);
   tcb.congestion.onLoss(tcb, tcb.home.nowMs);
+  queueCwr(tcb);
 }
 
 /** The network has marked packets (ECN; RFC 3168 6.1.2): the window is reduced as for a loss, and nothing is sent again. */
@@ -184,6 +189,7 @@ export function onRetransmissionTimeout(tcb: Tcb): void {
   const first = tcb.retries <= 1 && !reduced;
   if (first) rememberWindows(tcb);
   tcb.congestion.onTimeout(tcb, first, tcb.home.nowMs);
+  queueCwr(tcb);
   tcb.recovery = RECOVERY_LOSS;
   tcb.recover = tcb.sndNxt;
   tcb.frto = true;

@@ -8,7 +8,9 @@ import { seqGt } from '../wire/seq.ts';
 import { sendOldAck, sendSyn } from './emit.ts';
 import { abortWith, dropSilently } from './ending.ts';
 import { giveUpTimeout, shutTooLong } from './patience.ts';
+import { takeDeferredMtu } from './icmp.ts';
 import { sendProbe } from './output.ts';
+import { onMtuTimeout } from './plpmtud.ts';
 import { onReorderTimeout, onRetransmissionTimeout } from './recovery.ts';
 import { ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './states.ts';
 import { sendLossProbe } from './tail-loss.ts';
@@ -100,6 +102,8 @@ function retransmissionTimeout(tcb: Tcb): void {
   if (tcb.sndWnd > 0 || tcb.orphan || (home.nowMs - tcb.lastRecvMs) >>> 0 > home.config.maxRtoMs) tcb.retries++;
   tcb.rtos++;
   home.counters.RtoTimeouts++;
+  if (tcb.icmpMtu !== 0) takeDeferredMtu(tcb);
+  onMtuTimeout(tcb);
   onRetransmissionTimeout(tcb);
   tcb.backoff++;
   armRetransmit(tcb);
