@@ -19,7 +19,7 @@ import { createMemoryPair, createStack } from '../lib/index.ts';
 import { services } from '../lib/services/index.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const DOCUMENTS = ['README.md', 'docs/ARCHITECTURE.md', 'docs/SIMULATION.md', 'docker/README.md', 'bench/README.md'];
+const DOCUMENTS = ['README.md', 'docs/ARCHITECTURE.md', 'docs/LIMITS.md', 'docs/SIMULATION.md', 'docker/README.md', 'bench/README.md'];
 
 function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');
