@@ -8,7 +8,7 @@ import type { Test } from 'tap';
 import { openTun } from '../../lib/link/tun.ts';
 import type { Tun, TunOptions } from '../../lib/link/tun.ts';
 import { createStack } from '../../lib/stack.ts';
-import type { Stack } from '../../lib/stack.ts';
+import type { Stack, StackOptions } from '../../lib/stack.ts';
 
 export const LINUX4 = '10.90.0.1';
 export const LINUX6 = 'fd90::1';
@@ -144,9 +144,9 @@ async function untilReady(t: Test, command: string, args: string[]): Promise<Tcp
 }
 
 /** A stack in this process, on a TUN device; closed with the test. */
-export function stackOnTun(t: Test, options: TunOptions = {}): { stack: Stack; tun: Tun } {
+export function stackOnTun(t: Test, options: TunOptions = {}, more: Partial<StackOptions> = {}): { stack: Stack; tun: Tun } {
   const tun = openTun({ name: 'tcpu0', hostAddresses: [`${LINUX4}/24`, `${LINUX6}/64`], mtu: 1500, ...options });
-  const stack = createStack({ link: tun, addresses: [`${STACK4}/24`, `${STACK6}/64`] });
+  const stack = createStack({ link: tun, addresses: [`${STACK4}/24`, `${STACK6}/64`], ...more });
   t.teardown(() => stack.close({ graceful: false }));
   return { stack, tun };
 }
