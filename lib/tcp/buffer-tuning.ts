@@ -32,7 +32,9 @@ function headroom(rttUs: number, elapsedUs: number): number {
  */
 export function tuneSendBuffer(tcb: Tcb): void {
   const home = tcb.home;
-  const most = Math.min(2 * tcb.cwnd, home.config.sndbufMax);
+  const modelled = tcb.congestion.model !== undefined;
+  // In a repair a model goes on sending, and what has arrived behind the holes stays in the buffer.
+  const most = Math.min(2 * (modelled ? Math.max(tcb.cwnd, tcb.flight) : tcb.cwnd), home.config.sndbufMax);
   const rttUs = tcb.minRttUs;
   if (tcb.sndbufLocked || most <= tcb.sndbufLimit || rttUs === 0) return;
   const nowUs = home.nowUs;
@@ -50,7 +52,8 @@ export function tuneSendBuffer(tcb: Tcb): void {
   // A measurement that was interrupted by silence says nothing.
   if (elapsedUs <= 0 || elapsedUs > 4 * (tcb.srttUs + MEASURE_US)) return;
   const rate = headroom(rttUs, elapsedUs) * (delivered / elapsedUs);
-  const wanted = Math.min(rate * rttUs, most);
+  // A model of the path must never take the buffer's limit for the application's; it makes no queue that would grow with it.
+  const wanted = modelled ? most : Math.min(rate * rttUs, most);
   if (wanted > tcb.sndbufLimit) tcb.sndbufLimit = Math.floor(wanted);
   const grown = share(home.sndbufGrowth, Math.min(rate * (rttUs + intervalUs), most) - tcb.sndbufLimit);
   tcb.sndbufLimit += grown;

@@ -82,6 +82,8 @@ export class Bbr implements CongestionControl {
   // ---- repairs (4.2.3.4, 4.2.3.5) ----
   #recovery = RECOVERY_OPEN;
   #conserve = false;
+  /** The round of conservation: it is over when something that was sent after so much was delivered arrives. */
+  #conserveUntil = 0;
   #priorCwnd = 0;
   #idleRestart = false;
 
@@ -163,8 +165,8 @@ export class Bbr implements CongestionControl {
     if (this.#roundStart) {
       this.#nextRoundDelivered = tcb.delivered;
       this.#round++;
-      this.#conserve = false;
     }
+    if (this.#conserve && sample.acked > 0 && sample.priorDelivered >= this.#conserveUntil) this.#conserve = false;
     if (sample.intervalUs <= 0) return;
     const rate = (sample.delivered * 1e6) / sample.intervalUs;
     // A sender with little to send measures itself, not the path; but no path is slower than what it has carried.
@@ -308,9 +310,10 @@ export class Bbr implements CongestionControl {
     this.#recovery = tcb.recovery;
     if (sample.lost > 0) cwnd = Math.max(cwnd - sample.lost, mss);
     if (tcb.recovery === RECOVERY_FAST && before !== RECOVERY_FAST) {
-      // A repair begins: for a round what arrives is what may leave.
+      // A repair begins: for a round what arrives is what may leave. Rounds are counted on: repairs that follow each other
+      // closely would otherwise leave none to tell that the pipe is full.
       this.#conserve = true;
-      this.#nextRoundDelivered = tcb.delivered;
+      this.#conserveUntil = tcb.delivered;
       cwnd = tcb.pipe + Math.max(acked, mss);
     } else if (tcb.recovery === RECOVERY_OPEN && before !== RECOVERY_OPEN) {
       this.#conserve = false;
