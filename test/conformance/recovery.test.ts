@@ -1,6 +1,6 @@
 /**
- * Chief requirements of the RFCs on loss recovery: SACK (2018, 6675), RACK and tail loss probes (8985), proportional rate reduction (6937), undo
- * (3522, 4015, 3708), F-RTO (5682). One script for each; what is about this implementation is tested in test/tcp.
+ * Chief requirements of the RFCs on loss recovery: SACK (2018, 6675), RACK and tail loss probes (8985), proportional rate reduction (6937), D-SACK (2883),
+ * undo (3522, 4015, 3708), F-RTO (5682). One script for each; what is about this implementation is tested in test/tcp.
  */
 
 import { script } from '../tcp/harness.ts';
@@ -171,4 +171,30 @@ script('F-RTO: data that was not sent again is acknowledged after a timeout: not
   h.inject({ flags: '.', seq: 1, ack: edge(4), win: 60_000 });
   h.take();
   h.t.ok(h.info(s).cwnd >= before, `the window is ${h.info(s).cwnd} again, as ${before} before`);
+});
+
+script('D-SACK: what comes twice is the first block, of what was below the acknowledgment (RFC 2883 4.1)', (h) => {
+  h.active({ sack: true }, undefined, RTT);
+  h.inject({ flags: '.', seq: 1, ack: 1, len: 1000 });
+  h.take();
+  h.inject({ flags: '.', seq: 1, ack: 1, len: 1000 });
+  h.expect({ flags: '.', ack: 1001, sack: [[1, 1001]] });
+  h.inject({ flags: '.', seq: 1001, ack: 1, len: 1000 });
+  h.expect({ flags: '.', ack: 2001, sack: [] }, 'told once');
+});
+
+script('D-SACK: of what is above it, the block that has it is the second (RFC 2883 4.2)', (h) => {
+  h.active({ sack: true }, undefined, RTT);
+  h.inject({ flags: '.', seq: 1001, ack: 1, len: 2000 });
+  h.expect({ flags: '.', ack: 1, sack: [[1001, 3001]] });
+  h.inject({ flags: '.', seq: 1001, ack: 1, len: 1000 });
+  h.expect({ flags: '.', ack: 1, sack: [[1001, 2001], [1001, 3001]] });
+});
+
+script('D-SACK: none without SACK (RFC 2883 4)', (h) => {
+  h.active({}, undefined, RTT);
+  h.inject({ flags: '.', seq: 1, ack: 1, len: 1000 });
+  h.take();
+  h.inject({ flags: '.', seq: 1, ack: 1, len: 1000 });
+  h.expect({ flags: '.', ack: 1001, sack: [] });
 });

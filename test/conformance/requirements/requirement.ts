@@ -38,6 +38,7 @@ export const FILES: Record<string, string> = {
   'time-wait': 'test/tcp/time-wait.test.ts',
   isn: 'test/tcp/isn.test.ts',
   cookies: 'test/tcp/syn-cookies.test.ts',
+  'fast-open': 'test/tcp/fast-open.test.ts',
   'syn-flood': 'test/tcp/syn-flood.test.ts',
   states: 'test/conformance/state-segment.test.ts',
   recovery: 'test/conformance/recovery.test.ts',

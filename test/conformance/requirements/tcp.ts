@@ -55,6 +55,15 @@ export const tcpSources: Source[] = [
     ],
   },
   {
+    title: 'RFC 2883 (D-SACK)',
+    about: 'Ids are sections.',
+    rows: [
+      pass('4', 'What arrives twice is told in the first block, once, and only where SACK was agreed on', 'recovery › D-SACK: what comes twice is the first block, of what was below the acknowledgment (RFC 2883 4.1)', 'recovery › D-SACK: none without SACK (RFC 2883 4)'),
+      pass('4.2', 'Where it lies above the acknowledgment, the second block has it', 'recovery › D-SACK: of what is above it, the block that has it is the second (RFC 2883 4.2)'),
+      pass('5', 'A sender learns from it that nothing was lost', 'recovery › undo: D-SACK of all that was sent again shows it as well (RFC 3708)'),
+    ],
+  },
+  {
     title: 'RFC 6675 (recovery with SACK)',
     about: 'Ids are sections.',
     rows: [
@@ -166,6 +175,20 @@ export const tcpSources: Source[] = [
       pass('6.1.4, 6.1.5, 6.1.6', 'No ECT on pure ACKs, retransmissions and probes', 'ecn › ECT(0) on new data, not on what is repeated, pure ACKs, FINs and probes (6.1.4 to 6.1.6)'),
       pass('5.3', 'Marks of fragments', 'reassembly › ECN of fragments (RFC 3168 section 5.3)'),
       deviates('6.1.1', 'We ask for it', 'Off unless `tcp: { ecn: true }`: by default it is agreed to when asked, as in Linux.', 'ecn › by default nobody is asked'),
+    ],
+  },
+  {
+    title: 'RFC 7413 (Fast Open)',
+    about: 'Ids are sections. Off unless a socket asks for it.',
+    rows: [
+      pass('4.1.2', 'A cookie is for one address, and does not last', 'fast-open › a cookie is for one address, and for a day at most'),
+      pass('4.1.1, 4.2.2', 'A cookie that is wrong is answered with the right one; the data waits', 'fast-open › a wrong cookie is answered with the right one, and the data waits for its turn', 'fast-open › cookies of other lengths are wrong; options that cannot be are none'),
+      pass('4.2.1', 'The client sends as much as fits into one segment', 'fast-open › as much goes with the SYN as fits, by the server\'s last MSS; the rest as ever'),
+      pass('4.2.2', 'The server delivers, and may answer before the handshake is complete', 'fast-open › the data of a SYN with a cookie is there at once, and may be answered at once'),
+      pass('4.2.1', 'Data that was not acknowledged with the SYN is sent again at once', 'fast-open › the server takes the SYN only: the data follows at once', 'fast-open › the server takes a part of it'),
+      pass('4.1.3.1', 'Where SYNs with the option are lost it is not tried for a while', 'fast-open › a SYN that is repeated is an ordinary one; after the second loss so are all for a while'),
+      pass('5.1', 'Connections that are open by their SYN alone are bounded', 'fast-open › no more than the queue are open by their SYN alone, and resets do not make room (RFC 7413 5.1)'),
+      pass('6', 'Applications must ask for it: a SYN may be delivered twice', 'fast-open › who has not asked for it has nothing of it'),
     ],
   },
   {
