@@ -78,8 +78,10 @@ function react(tcb: Tcb, acked: number): void {
   }
   if (tcb.congestion.model === undefined) {
     if (tcb.recovery === RECOVERY_FAST || tcb.recovery === RECOVERY_CWR) reduceInProportion(tcb, acked > 0);
-    // Slow start (RFC 5681 3.1) until ssthresh, clocked by what the retransmissions bring.
-    else if (tcb.recovery === RECOVERY_LOSS && acked > 0) tcb.congestion.onAck(tcb, acked, tcb.home.nowMs);
+    // Slow start (RFC 5681 3.1) until ssthresh, clocked by what the retransmissions bring, not by what SACK told of before.
+    else if (tcb.recovery === RECOVERY_LOSS && acked > 0) {
+      tcb.congestion.onAck(tcb, tcb.sack ? Math.min(acked, news.acked) : acked, tcb.home.nowMs);
+    }
   }
   tcb.home.pend(tcb);
 }
