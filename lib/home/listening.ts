@@ -229,6 +229,19 @@ export class Listening {
     return true;
   }
 
+  /**
+   * A SYN was answered by a cookie, came again when there was room, and is half open now; then the ACK of the first answer
+   * arrives. Returns whether `segment` is that one: the connection is opened from it, in the place of `tcb`.
+   */
+  takesCookie(tcb: Tcb, segment: Segment): boolean {
+    const { nowMs } = this.#home;
+    const listener = tcb.listener as TcpListener | null;
+    if (listener === null || (segment.flags & SYN) !== 0 || !this.#cookies.mayBeOut(nowMs)) return false;
+    if (this.#cookies.check(segment, nowMs) < 0) return false;
+    dropSilently(tcb);
+    return this.#inputCookie(listener, segment);
+  }
+
   /** A TCB for the flow of `segment`, in the connection table; null when there is no room for it. */
   #newTcb(listener: TcpListener, segment: Segment): Tcb | null {
     const home = this.#home;

@@ -244,6 +244,10 @@ export class TcpHost implements TcpHome, Transport {
     return this.#listening.mayEstablish(tcb);
   }
 
+  takesCookie(tcb: Tcb, segment: Segment): boolean {
+    return this.#listening.takesCookie(tcb, segment);
+  }
+
   synAckRetries(tcb: Tcb): number {
     return this.#listening.synAckRetries(tcb);
   }

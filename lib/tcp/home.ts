@@ -47,6 +47,11 @@ export interface TcpHome {
   reset(segment: Segment): void;
   /** Whether a passively opened connection may become established now: if not, its handshake goes on. */
   mayEstablish(tcb: Tcb): boolean;
+  /**
+   * `segment` does not acknowledge the SYN-ACK of the half-open `tcb`: whether it acknowledges a cookie instead, with which the
+   * same SYN was answered before. Then a new TCB has taken the place of `tcb`.
+   */
+  takesCookie(tcb: Tcb, segment: Segment): boolean;
   /** How often the SYN-ACK of a passively opened connection is sent again before it is given up. */
   synAckRetries(tcb: Tcb): number;
   /** A passively opened connection is established: it may be accepted. */

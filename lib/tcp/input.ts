@@ -426,7 +426,7 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
   const ack = segment.ack;
   if (tcb.state === SYN_RECEIVED) {
     if (seqLeq(ack, tcb.sndUna) || seqGt(ack, mostOfSyn(tcb))) {
-      home.reset(segment);
+      if (!tcb.passive || !home.takesCookie(tcb, segment)) home.reset(segment);
       return false;
     }
     if (tcb.passive && !home.mayEstablish(tcb)) return false;
