@@ -45,7 +45,8 @@ t.test('a mix of everything', { skip, timeout: MINUTES * 60_000 + (LONG ? 300_00
   t.ok(after.descriptors <= before.descriptors + 1, `${after.descriptors} descriptors at the end, ${before.descriptors} before`);
   if (LONG) {
     t.equal(after.connections, 0, 'no connection is left');
-    t.ok(after.blocks <= before.blocks, `${after.blocks} blocks in use at the end, ${before.blocks} before`);
+    // UDP keeps one block, which it fills up with what waits for the link.
+    t.ok(after.blocks <= before.blocks + 1, `${after.blocks} blocks in use at the end, ${before.blocks} before`);
   }
   t.equal(result.exitCode, 0, 'it ends in order');
   t.equal(result.stderr, '', 'nothing was complained about');

@@ -244,7 +244,7 @@ export async function soak(t: Test, minutes: number, settleMs: number): Promise<
   const settled = performance.now() + settleMs;
   do {
     result.after = await stack.sample(passed() / 1000);
-    if (result.after.connections === 0 && result.after.blocks <= before.blocks) break;
+    if (result.after.connections === 0 && result.after.blocks <= before.blocks + 1) break;
     await sleep(200);
   } while (performance.now() < settled);
   result.counters = await stack.counters();
