@@ -154,6 +154,8 @@ export interface TcpInfo {
   /** Milliseconds since data was last sent, since a segment was last received. */
   lastSendMs: number;
   lastRecvMs: number;
+  /** Bytes a second that output is paced at; 0: it is not. */
+  pacingRate: number;
 }
 
 export interface BsdSocket {

@@ -73,6 +73,7 @@ function formatInfo(info: TcpInfo): string {
   add('data_segs_out', info.dataSegsOut);
   add('data_segs_in', info.dataSegsIn);
   if (number(info.srttMs) > 0) words.push(`send ${Math.round((number(info.cwnd) * 8000) / number(info.srttMs))}bps`);
+  if (number(info.pacingRate) > 0) words.push(`pacing_rate ${Math.round(number(info.pacingRate) * 8)}bps`);
   add('lastsnd', info.lastSendMs);
   add('lastrcv', info.lastRecvMs);
   addUnlessZero('unacked', Math.ceil(number(info.unacked) / mss));

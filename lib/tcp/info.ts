@@ -58,5 +58,6 @@ export function tcpInfo(tcb: Tcb): TcpInfo {
     predictedIn: tcb.predictedIn,
     lastSendMs: tcb.lastSendMs === 0 ? 0 : (nowMs - tcb.lastSendMs) | 0,
     lastRecvMs: (nowMs - tcb.lastRecvMs) | 0,
+    pacingRate: tcb.pacingRate,
   };
 }

@@ -38,6 +38,7 @@ for (const congestion of ['cubic', 'newreno', 'bbr']) {
     t.ok(result.total > 0.9 * 100 * PAYLOAD, `${result.total.toFixed(1)} Mbit/s`);
     t.equal(result.rtos, 0);
     t.equal(result.infos[0]!.congestion, congestion);
+    t.equal(result.infos[0]!.pacingRate > 0, congestion === 'bbr', 'paced by the model only');
     nothingInVain(t, result);
   });
 
