@@ -10,6 +10,7 @@
  * lib/tcpu/tcpu-tcp.ts has the other answers.
  */
 
+import { BLOCK_SIZE } from '../buffer/packet-memory.ts';
 import { TcpHost } from '../home/tcp-host.ts';
 import type { TcpHostOptions } from '../home/tcp-host.ts';
 import { KernelPorts } from './kernel-ports.ts';
@@ -22,7 +23,10 @@ export interface KernelTcp {
 
 export function createKernelTcp(options: Omit<TcpHostOptions, 'ports' | 'timers'>): KernelTcp {
   const ports = new KernelPorts(options.random);
-  const host = new TcpHost({ ...options, ports, timers: new TimingWheel(options.nowMs) });
+  const host = new TcpHost({
+    // Windows that are told must be kept: all connections' together may not be more than there is.
+    rcvbufGrowth: (options.memory.blockCount * BLOCK_SIZE) / 2, ...options, ports, timers: new TimingWheel(options.nowMs),
+  });
   ports.host = host;
   return { host, ports };
 }

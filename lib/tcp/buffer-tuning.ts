@@ -13,6 +13,8 @@ import type { Tcb } from './tcb.ts';
 
 /** A rate is measured over this time at least, µs. */
 const MEASURE_US = 10_000;
+/** Bytes up to which a receive buffer covers the pauses of its reader as well; beyond, only the round trip counts. */
+const PAUSES_MOST = 4 << 20;
 /** A receiver's round trip this much longer than the one it knows is a longer path, not a queue; µs. */
 const LONGER_PATH_US = 10_000;
 
@@ -100,9 +102,9 @@ export function tuneReceiveBuffer(tcb: Tcb): void {
   tcb.tuneSeq = tcb.rcvRead;
   tcb.reads = 0;
   if (elapsedUs <= 0 || elapsedUs > 4 * (rttUs + MEASURE_US)) return;
-  const wanted = Math.min(
-    headroom(rttUs, elapsedUs) * (read / elapsedUs) * (rttUs + intervalUs) + 16 * tcb.rcvMss, home.config.rcvbufMax,
-  );
+  const rate = headroom(rttUs, elapsedUs) * (read / elapsedUs);
+  const withPauses = Math.min(rate * (rttUs + intervalUs) + 16 * tcb.rcvMss, PAUSES_MOST);
+  const wanted = Math.min(Math.max(rate * rttUs, withPauses), home.config.rcvbufMax);
   const grown = share(home.rcvbufGrowth, wanted - tcb.rcvbufLimit);
   tcb.rcvbufLimit += grown;
   tcb.rcvbufGrown += grown;

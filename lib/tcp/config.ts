@@ -8,9 +8,9 @@ export type SynCookieMode = 'auto' | 'always' | 'off';
 export interface TcpOptions {
   /** Congestion control of new connections: 'cubic' (RFC 9438, default), 'bbr' (version 1) or 'newreno' (RFC 5681, 6582). */
   congestion?: string;
-  /** Receive buffer, bytes: what it starts at and what it may grow to by itself. Default 128 KiB, 4 MiB. */
+  /** Receive buffer, bytes: what it starts at and what it may grow to by itself. Default 128 KiB, 32 MiB. */
   rcvbuf?: { initial?: number; max?: number };
-  /** Send buffer, bytes, likewise. Default 384 KiB, 4 MiB. */
+  /** Send buffer, bytes, likewise. Default 384 KiB, 32 MiB. */
   sndbuf?: { initial?: number; max?: number };
   /** Offer and accept timestamps and PAWS (RFC 7323). Default true. */
   timestamps?: boolean;
@@ -128,8 +128,8 @@ function within(name: string, value: number, low: number, high: number): number 
 
 /** Checks the options and fills in defaults; limits win where both name one. Throws a RangeError that names the bad one. */
 export function tcpConfig(options: TcpOptions = {}, given: TcpLimits = {}): TcpConfig {
-  const rcvbufMax = within('rcvbuf.max', options.rcvbuf?.max ?? 4 << 20, MIN_BUFFER, MAX_BUFFER);
-  const sndbufMax = within('sndbuf.max', options.sndbuf?.max ?? 4 << 20, MIN_BUFFER, MAX_BUFFER);
+  const rcvbufMax = within('rcvbuf.max', options.rcvbuf?.max ?? 32 << 20, MIN_BUFFER, MAX_BUFFER);
+  const sndbufMax = within('sndbuf.max', options.sndbuf?.max ?? 32 << 20, MIN_BUFFER, MAX_BUFFER);
   const maxConnections = within('maxConnections', options.maxConnections ?? 262_144, 1, 1 << 24);
   const maxTimeWait = within('maxTimeWait', options.maxTimeWait ?? 65_536, 0, 1 << 22);
   const maxSynBacklog = within('maxSynBacklog', options.maxSynBacklog ?? 1024, 4, 1 << 20);

@@ -91,8 +91,9 @@ function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, segment
     if (tcb.timestamps && segment.tsEcr !== 0) {
       const sentTs = (tcb.home.nowMs + tcb.tsOffset - Math.floor(((tcb.home.nowUs - sentUs) | 0) / 1000)) | 0;
       if (((segment.tsEcr - sentTs) | 0) < -1) return;
+    } else if (rttUs < tcb.minRttUs) {
+      return;
     }
-    if (rttUs < tcb.minRttUs) return;
   }
   if (seqGt(end, tcb.rackFack)) tcb.rackFack = end;
   if (!news.newest || sentAfter(sentUs, end, news.newestUs, news.newestEnd)) {
