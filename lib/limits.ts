@@ -37,7 +37,8 @@ export interface TcpLimits {
   zeroWindowMs?: number;
   /**
    * When the memory for sending is exhausted: how long a connection may have moved less than 8 KiB and keep what it holds,
-   * ms; a quarter of it when nobody holds the connection any more; 0: for ever. Default 60000.
+   * ms; half of it when nobody holds the connection any more; 0: for ever. Default 180000: probes of shut windows,
+   * and retransmissions, may be a minute or two apart.
    */
   stalledMs?: number;
   /** How long a closed connection may take to get rid of each 64 KiB that are left to send, ms; 0: for ever. Default 600000. */
@@ -102,7 +103,7 @@ const LIMITS: { readonly [K in keyof ResolvedLimits]: { readonly [N in keyof Res
     flightRows: [1 << 20, 1024, 1 << 24],
     leastMss: [64, 64, 1220],
     zeroWindowMs: [0, 0, DAY_MS],
-    stalledMs: [60_000, 0, DAY_MS],
+    stalledMs: [180_000, 0, DAY_MS],
     orphanMs: [600_000, 0, DAY_MS],
     firstDataMs: [0, 0, DAY_MS],
     resetsPerSecond: [1000, 0, 1_000_000],

@@ -62,7 +62,7 @@ export class StalledSenders {
       // The connection's own memory goes further back, but any byte makes it begin anew.
       const waits = tcb.flight > 0 || tcb.persistAt !== 0;
       const ms = Math.max((nowMs - one.sinceMs) | 0, waits ? (nowMs - tcb.unackedSinceMs) | 0 : 0);
-      if (ms >= (tcb.orphan ? stalledMs >> 2 : stalledMs)) still.push({ tcb, ms });
+      if (ms >= (tcb.orphan ? stalledMs >> 1 : stalledMs)) still.push({ tcb, ms });
     });
     this.#seen = seen;
     still.sort((a, b) => b.ms - a.ms);

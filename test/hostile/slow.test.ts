@@ -5,7 +5,7 @@ import { ETIMEDOUT } from '../../lib/errno.ts';
 import { Peer, World, writes } from './world.ts';
 
 t.test('slow readers use up the memory for sending: those who stand still the longest give it back', async (t) => {
-  const world = new World({ memory: 4 << 20 });
+  const world = new World({ memory: 4 << 20, limits: { tcp: { stalledMs: 60_000 } } });
   const errors: number[] = [];
   const writers: ReturnType<typeof writes>[] = [];
   world.listen(80, (socket) => writers.push(writes(socket)));
