@@ -2,6 +2,7 @@
 
 import t from 'tap';
 import { SeededRandom } from '../../lib/random.ts';
+import { ECN_ON } from '../../lib/tcp/ecn.ts';
 import { ecnOfTimestamp, optionsToTimestamp, sackOfTimestamp, scaleOfTimestamp } from '../../lib/tcp/syn-cookies.ts';
 import { script } from './harness.ts';
 import type { Harness } from './harness.ts';
@@ -149,6 +150,21 @@ script('settings of the listener hold', ALWAYS, (h) => {
   h.t.equal(h.expect({ flags: 'S.', seq: 0, ack: 1, mss: 1000, win: 20_000 }).ttl, 33);
   h.inject({ flags: '.', seq: 1, ack: 1 });
   h.t.equal(h.info(h.accept(l)).rcvbuf, 20_000);
+});
+
+script('ECN is kept in the timestamp, and not offered without one', ALWAYS, (h) => {
+  const l = h.listen();
+  h.inject({ flags: 'SEW', seq: 0, mss: 1460, srcPort: 1 });
+  h.expect({ flags: 'S.', ack: 1 });
+  h.inject({ flags: 'SEW', seq: 0, mss: 1460, ts: [77, 0] });
+  const answer = h.expect({ flags: 'SE.', ack: 1 });
+  h.t.equal(h.counters.EcnHandshakes, 0);
+  h.inject({ flags: '.', seq: 1, ack: answer.seq + 1, ts: [78, answer.ts![0]] });
+  h.t.equal(h.accept(l).getpeername()!.port, 7000);
+  h.t.equal(h.tcb.ecn, ECN_ON);
+  h.t.equal(h.counters.EcnHandshakes, 1);
+  h.inject({ flags: 'S', seq: 0, mss: 1460, ts: [77, 0], srcPort: 2 });
+  h.expect({ flags: 'S.', ack: 1 });
 });
 
 script('IPv6', { ...ALWAYS, ipv6: true }, (h) => {
