@@ -67,7 +67,7 @@ export function beginAck(tcb: Tcb): void {
 }
 
 /** `bytes` of the row have arrived. */
-function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, segment: Segment): void {
+function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, segment: Segment, bySack: boolean): void {
   const flags = words[at + FLAGS]!;
   const sentUs = words[at + XMIT_US]!;
   const end = words[at + END]! as Seq;
@@ -87,11 +87,12 @@ function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, segment
     }
   } else {
     news.repeated = true;
-    // Step 2: the original's acknowledgment says nothing of when the retransmission arrived. Its timestamp tells, or else its haste.
-    if (tcb.timestamps && segment.tsEcr !== 0) {
+    // Step 2: the original's acknowledgment says nothing of when the retransmission arrived. The echoed timestamp tells;
+    // but not in a SACK: it is that of what came in order last (RFC 7323 4.3). Then haste does.
+    if (tcb.timestamps && segment.tsEcr !== 0 && !bySack) {
       const sentTs = (tcb.home.nowMs + tcb.tsOffset - Math.floor(((tcb.home.nowUs - sentUs) | 0) / 1000)) | 0;
       if (((segment.tsEcr - sentTs) | 0) < -1) return;
-    } else if (rttUs < tcb.minRttUs) {
+    } else if (rttUs < tcb.minRttUs - (tcb.minRttUs >> 3)) {
       return;
     }
   }
@@ -124,12 +125,12 @@ export function takeAck(tcb: Tcb, segment: Segment): void {
     const end = words[at + END]! as Seq;
     if (seqGt(end, ack)) {
       if (seqGt(ack, start)) {
-        if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(ack, start), segment);
+        if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(ack, start), segment, false);
         trimFirst(tcb, ack);
       }
       break;
     }
-    if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(end, start), segment);
+    if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(end, start), segment, false);
     if (at === tcb.lostHint) tcb.lostHint = -1;
     dropFirst(tcb);
   }
@@ -186,7 +187,7 @@ function takeBlock(tcb: Tcb, left: Seq, right: Seq, from: number, segment: Segme
     }
     if ((words[at + FLAGS]! & ROW_LOST) !== 0 && at === tcb.lostHint) tcb.lostHint = -1;
     const bytes = seqDiff(end, start);
-    arrived(tcb, words, at, bytes, segment);
+    arrived(tcb, words, at, bytes, segment, true);
     news.sacked += bytes;
     // Rows are swallowed here, perhaps the hint's, which is lost, not SACKed: never that one.
     last = markSacked(tcb, at);
