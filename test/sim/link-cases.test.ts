@@ -46,7 +46,7 @@ for (const version of [4, 6] as const) {
     }
     pair.until(() => there.received === total && back.received === total, MINUTE, 'everything');
     const { rtos, pmtu } = infoOf(client);
-    t.equal(rtos, 0, 'the router\'s word was enough, no timer');
+    t.ok(rtos <= steps.length, `${rtos} timeouts: what large packets have got through before is doubted until one (RFC 5927 7.2)`);
     t.equal(pmtu, steps[1]);
     // Ten minutes later the value is forgotten (RFC 1191 6.3), and the path has become wider again.
     wire.routerMtu = 1500;
