@@ -33,6 +33,7 @@ import type { Seq } from '../wire/seq.ts';
 import { MAX_WINDOW_SCALE } from '../wire/tcp.ts';
 import { createCongestionControl } from './congestion/congestion-control.ts';
 import { MAX_CWND } from './congestion/cwnd.ts';
+import { ECN_OFF, ECN_ON } from './ecn.ts';
 import { updateSndMss } from './emit.ts';
 import type { TcpHome } from './home.ts';
 import { keptFromSender } from './memory-shares.ts';
@@ -115,7 +116,9 @@ const SACK = 4;
 const ACK_DUE = 8;
 /** Loss was being repaired. */
 const REPAIRING = 16;
-const ALL_FLAGS = 31;
+/** ECN is agreed on. */
+const ECN = 32;
+const ALL_FLAGS = 63;
 
 const NEVER = -1;
 
@@ -212,7 +215,8 @@ export function writeTcb(tcb: Tcb, view: DataView, at: number, room: number): nu
 
   view.setUint8(at + STATE, tcb.state);
   view.setUint8(at + FLAGS, (tcb.finSent ? FIN_SENT : 0) | (tcb.timestamps ? TIMESTAMPS : 0) | (tcb.sack ? SACK : 0)
-    | (tcb.ackNow || tcb.rcvUnacked > 0 ? ACK_DUE : 0) | (repairing ? REPAIRING : 0));
+    | (tcb.ackNow || tcb.rcvUnacked > 0 ? ACK_DUE : 0) | (repairing ? REPAIRING : 0)
+    | (tcb.ecn === ECN_ON ? ECN : 0));
   view.setUint8(at + SND_WSCALE, tcb.sndWscale);
   view.setUint8(at + RCV_WSCALE, Math.max(tcb.rcvWscale, 0));
   view.setUint8(at + TOS, tcb.flow.tos);
@@ -422,6 +426,7 @@ function readState(tcb: Tcb, queued: number): void {
   tcb.finReceived = state === CLOSING || state === LAST_ACK;
   tcb.timestamps = (flags & TIMESTAMPS) !== 0;
   tcb.sack = (flags & SACK) !== 0;
+  tcb.ecn = (flags & ECN) !== 0 ? ECN_ON : ECN_OFF;
   tcb.ackNow = (flags & ACK_DUE) !== 0;
   tcb.sndWscale = fields.getUint8(SND_WSCALE);
   tcb.rcvWscale = fields.getUint8(RCV_WSCALE);
@@ -449,6 +454,7 @@ function readSequence(tcb: Tcb, queued: number): void {
   tcb.sndBase = tcb.state === FIN_WAIT_2 ? seqAdd(sndUna, -1) : sndUna;
   tcb.sndEnd = seqAdd(tcb.sndBase, queued);
   tcb.sndSmall = sndUna;
+  tcb.ecnRecover = seqAdd(sndUna, -1);
   tcb.sndWnd = fields.getInt32(SND_WND);
   tcb.maxSndWnd = fields.getInt32(MAX_SND_WND);
   tcb.sndWl1 = fields.getInt32(SND_WL1) as Seq;

@@ -68,6 +68,28 @@ for (const ipv6 of [false, true]) {
   });
 }
 
+script('ECN goes over: new data is ECN-capable, and an echo counts', (h) => {
+  const listener = h.listen();
+  h.inject({ flags: 'SEW', seq: 0, mss: 1460, win: 1460 });
+  h.expect({ flags: 'S.E', seq: 0, ack: 1 });
+  h.inject({ flags: '.', seq: 1, ack: 1, win: 1460 });
+  const s = h.accept(listener);
+  h.send(s, 10_000);
+  s.close();
+  h.expect({ flags: '.', seq: 1, ack: 1, len: 1460, ecn: 2 });
+  const n = moved(h);
+  n.inject({ flags: '.E', seq: 1, ack: 1461, win: 65535 });
+  n.expect({ flags: '.W', seq: 1461, len: 1460, ecn: 2 });
+  n.t.equal(n.counters.EcnReductions, 1);
+  while (n.tcb.state === FIN_WAIT_1) {
+    n.take();
+    n.inject({ flags: '.', seq: 1, ack: (n.tcb.sndNxt - n.iss) | 0, win: 65535 });
+  }
+  n.inject({ flags: 'F.', seq: 1, ack: 10_002 });
+  n.expect({ flags: '.', ack: 2 });
+  gone(n, 1);
+});
+
 script('FIN-WAIT-1, data in flight and data that the window did not let go: all of it arrives', (h) => {
   const s = h.passive({ win: 3000 });
   h.send(s, 10_000);

@@ -174,7 +174,7 @@ export const tcpSources: Source[] = [
       pass('6.1.3', 'A mark is echoed until CWR', 'ecn › a mark is echoed in every ACK until CWR (6.1.3)'),
       pass('6.1.4, 6.1.5, 6.1.6', 'No ECT on pure ACKs, retransmissions and probes', 'ecn › ECT(0) on new data, not on what is repeated, pure ACKs, FINs and probes (6.1.4 to 6.1.6)'),
       pass('5.3', 'Marks of fragments', 'reassembly › ECN of fragments (RFC 3168 section 5.3)'),
-      deviates('6.1.1', 'We ask for it', 'Off unless `tcp: { ecn: true }`: by default it is agreed to when asked, as in Linux.', 'ecn › by default nobody is asked'),
+      deviates('6.1.1', 'We ask for it', 'Off unless `tcp: { ecn: \'on\' }`: by default it is agreed to when asked, as in Linux.', 'ecn › by default nobody is asked'),
     ],
   },
   {
