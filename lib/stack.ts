@@ -23,6 +23,7 @@ import { listConnections } from './home/connections.ts';
 import type { ConnectionInfo } from './home/connections.ts';
 import type { TcpHost } from './home/tcp-host.ts';
 import { tcpSocket } from './home/tcp-socket.ts';
+import { MS_EPOCH, TurnClock } from './home/turn-clock.ts';
 import { parseCidr } from './ip/cidr.ts';
 import { Ip } from './ip/ip.ts';
 import type { RouteConfig } from './ip/route.ts';
@@ -55,8 +56,6 @@ import { Tcpk } from './tcpk/tcpk.ts';
 import { WindowSpace } from './tcpk/window-space.ts';
 import { formatAddress, parseAddress } from './wire/address.ts';
 
-/** The millisecond clock of TCP starts here, so that 0 can mean 'never' in its fields. */
-const MS_EPOCH = 1_000_000;
 /** Turns through the loopback queue before other work gets its chance. */
 const LOOPBACK_ROUNDS = 64;
 /** Longest time that a graceful close waits by default, ms. */
@@ -165,11 +164,9 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
   /** Where applications of other processes attach. */
   readonly #servers = new Set<AttachServer>();
   readonly #tx: TransmitQueue;
-  readonly #alarm: Alarm;
+  readonly #time: TurnClock;
   /** Comes back to applications for which something is left to do. */
   readonly #later: Alarm;
-  /** When the alarm will fire, µs. */
-  #wakeUs = Infinity;
   /** Turns within turns. */
   #depth = 0;
   #refs = 0;
@@ -209,14 +206,20 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     this.link = link;
     this.addresses = addresses.map(({ words, prefix }) => `${formatAddress(words.w0, words.w1, words.w2, words.w3)}/${prefix}`);
     this.#tx = new TransmitQueue(this.memory);
-    this.#alarm = this.clock.alarm(() => this.#onAlarm());
-    const common = { memory: this.memory, random, turn: this };
+    this.#time = new TurnClock(this.clock, () => {
+      this.enter();
+      this.tcp.advance();
+      if (this.ip.nowUs >= this.ip.nextDeadlineUs) this.ip.poll(this.ip.nowUs);
+      this.leave();
+    });
+    const uid = process.getuid?.() ?? 0;
+    const common = { memory: this.memory, random, turn: this, uid };
     const refs = { ref: () => this.#addRef(1), unref: () => this.#addRef(-1) };
     this.ip = new Ip({
       tx: this.#tx, memory: this.memory, random, mtu: link.mtu, features: link.features, addresses, routes: routes ?? null, limits: options.limits?.ip,
     });
     const kernel = createKernelTcp({
-      ...common, ip: this.ip, config, refs, flush: () => this.#flush(), wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
+      ...common, ip: this.ip, config, refs, flush: () => this.#flush(), wakeAt: (atMs) => this.#time.wakeAtMs(atMs), nowMs: MS_EPOCH,
     });
     this.tcp = kernel.host;
     this.ports = kernel.ports;
@@ -237,10 +240,11 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       maxFlows: typeof options.applications === 'object' ? options.applications.maxFlows ?? MAX_FLOWS : MAX_FLOWS,
     });
     this.survey = this.tcpk === null ? null : new Survey({
-      tcpk: this.tcpk, clock: this.clock, pid: process.pid, uid: process.getuid?.() ?? 0,
+      tcpk: this.tcpk, clock: this.clock, pid: process.pid, uid,
     });
     this.net = createNet(this);
     this.dgram = createDgram(this.udp);
+    this.#time.serve(this.tcp);
     this.#setNow();
     this.tcp.advance();
     link.attach(this);
@@ -290,21 +294,18 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
       this.#flush();
       if (!ip.loopbackPending) break;
       if (round === LOOPBACK_ROUNDS) {
-        this.#wake(this.clock.nowUs());
+        this.#time.wakeAt(this.clock.nowUs());
         break;
       }
       this.#handle(ip.takeLoopback()!);
     }
     if (this.tcpk !== null) this.tcpk.finish(this.#tx.empty);
-    if (!ip.idle && ip.nextDeadlineUs < this.#wakeUs) this.#wake(ip.nextDeadlineUs);
+    if (!ip.idle) this.#time.wakeAt(ip.nextDeadlineUs);
     if (this.#closing !== null && this.tcp.connections === 0) this.#closing();
   }
 
   #setNow(): void {
-    const nowUs = this.clock.nowUs();
-    this.ip.nowUs = nowUs;
-    this.tcp.nowUs = nowUs | 0;
-    this.tcp.nowMs = (Math.floor(nowUs / 1000) + MS_EPOCH) | 0;
+    this.ip.nowUs = this.#time.look();
   }
 
   #flush(): void {
@@ -334,28 +335,6 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     this.ip.setMtu(this.link.mtu);
     this.tcp.forEach((tcb) => tcpPathMtu(tcb));
     this.leave();
-  }
-
-  #wakeAtMs(atMs: number): void {
-    const delta = Math.max((atMs - this.tcp.nowMs) | 0, 0);
-    this.#wake((Math.floor(this.ip.nowUs / 1000) + delta) * 1000);
-  }
-
-  #wake(atUs: number): void {
-    if (atUs >= this.#wakeUs) return;
-    this.#wakeUs = atUs;
-    this.#alarm.set(atUs);
-  }
-
-  #onAlarm(): void {
-    if (this.#closed) return;
-    this.#wakeUs = Infinity;
-    this.enter();
-    this.tcp.advance();
-    if (this.ip.nowUs >= this.ip.nextDeadlineUs) this.ip.poll(this.ip.nowUs);
-    this.leave();
-    const next = this.tcp.nextIn();
-    if (next >= 0) this.#wakeAtMs((this.tcp.nowMs + next) | 0);
   }
 
   // ----------------------------------------------------------------------------------- sockets
@@ -535,7 +514,7 @@ export class Stack extends EventEmitter<StackEvents> implements LinkHost, Turn, 
     // A graceful close ends in the middle of a turn: the resets of applications' connections leave all the same.
     this.#flush();
     this.#closed = true;
-    this.#alarm.clear();
+    this.#time.stop();
     this.#later.clear();
     this.#tx.clear();
     this.tcpk?.finish(true);

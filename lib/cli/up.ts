@@ -2,11 +2,14 @@
 
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
+import createDebug from 'debug';
 import { defaultSocketPath } from '../channel/control.ts';
 import { services, startServices } from '../services/index.ts';
 import type { RunningService, ServiceChoice } from '../services/index.ts';
+import type { Application } from '../tcpk/application.ts';
 import { AttachServerError } from '../tcpk/attach-server.ts';
 import type { AttachServer } from '../tcpk/attach-server.ts';
+import { VIOLATION_NAMES } from '../tcpk/egress.ts';
 import { DEFAULT_SOCKET_TEXT } from './control-options.ts';
 import { asCliError, openStack } from './open-stack.ts';
 import type { OpenStack } from './open-stack.ts';
@@ -14,6 +17,8 @@ import { addCongestionOption, addDeviceOptions, parseServeArgument, planDevice, 
 import type { DeviceOptions } from './options.ts';
 import { onSignals } from './signals.ts';
 import { StatsPrinter } from './stats.ts';
+
+const debug = createDebug('tcpu:violation');
 
 /** Time that connections get to close in, once a signal has come. */
 const CLOSE_TIMEOUT_MS = 2000;
@@ -75,6 +80,7 @@ Examples:
   $ sudo tcpu up & sudo tcpu serve http           the service in a process of its own
   $ sudo tcpu up --serve http@8080 --address 10.7.0.2/24 --mtu 9000
   $ sudo DEBUG=tcpu:link tcpu up                  every packet, as a line on stderr
+  $ sudo DEBUG=tcpu:violation tcpu up             what applications sent and may not, and who
   $ sudo tcpu up --serve all --capture all.pcapng every packet, for Wireshark
   $ unshare -Urn tcpu up                          without root, in a network namespace of its own`)
     .action((options: UpOptions) => up(options));
@@ -114,6 +120,7 @@ function openControl(open: OpenStack, options: UpOptions): AttachServer | null {
     const server = open.stack.listen({
       path: options.socket ?? defaultSocketPath(), mode: options.socketMode, allowPrivilegedPorts: options.allowPrivilegedPorts,
     });
+    if (debug.enabled) open.stack.tcpk!.onviolation = logViolation;
     // However this process ends, the socket's file goes.
     process.once('exit', () => server.close());
     return server;
@@ -123,6 +130,10 @@ function openControl(open: OpenStack, options: UpOptions): AttachServer | null {
     process.stderr.write(`tcpu: no application can attach: ${error.message}\n`);
     return null;
   }
+}
+
+function logViolation({ name, credentials }: Application, reason: number, count: number): void {
+  debug('%s (pid %d, uid %d): %d dropped, the last for %s', name, credentials.pid, credentials.uid, count, VIOLATION_NAMES[reason]);
 }
 
 /** `ready tun=… address=… pid=…` and more of the kind, or the same as JSON. */

@@ -17,9 +17,10 @@ export interface PortUser {
   readonly reuseAddress: boolean;
   readonly reusePort: boolean;
   readonly listening: boolean;
-  /** Of a binding of an application: which, and its user id. */
+  /** Of a binding of an application: which. */
   readonly owner?: object;
-  readonly uid?: number;
+  /** Its user. */
+  readonly uid: number;
 }
 
 /** Whether what is bound as `user` is covers this local address. */

@@ -74,6 +74,8 @@ export interface TcpHostOptions {
   /** Open sockets that keep the process alive are counted here. */
   refs: { ref(): void; unref(): void };
   nowMs: number;
+  /** The user whose the ports of its sockets are, as long as a socket is not told another. Default 0. */
+  uid?: number;
 }
 
 export class TcpHost implements TcpHome, Transport {
@@ -83,6 +85,7 @@ export class TcpHost implements TcpHome, Transport {
   readonly memory: PacketMemory;
   readonly turn: Turn;
   readonly refs: { ref(): void; unref(): void };
+  readonly uid: number;
   readonly lent: LentPieces;
   readonly fastOpen: FastOpenCookies;
   readonly probedMtus: ProbedMtus;
@@ -120,6 +123,7 @@ export class TcpHost implements TcpHome, Transport {
     this.memory = options.memory;
     this.turn = options.turn;
     this.refs = options.refs;
+    this.uid = options.uid ?? 0;
     this.rcvbufGrowth = options.rcvbufGrowth ?? Infinity;
     this.sndbufGrowth = options.sndbufGrowth ?? 0;
     this.nowMs = options.nowMs;

@@ -63,12 +63,13 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
   reusePort = false;
   /** The application that it is of, when it was opened by socket calls. */
   owner: object | undefined = undefined;
-  #uid = -1;
+  uid: number;
   #accounts: SocketAccounts | null = null;
 
   constructor(host: TcpHost, domain: number) {
     this.#host = host;
     this.#domain = domain;
+    this.uid = host.uid;
     if (domain === AF_INET) this.b2 = MAPPED;
   }
 
@@ -79,15 +80,6 @@ export class TcpSocket implements BsdSocket, TcbOwner, PortUser {
 
   get listening(): boolean {
     return this.#listener !== null;
-  }
-
-  /** Whose it is: as long as nobody has said, this process's user. */
-  get uid(): number {
-    return this.#uid >= 0 ? this.#uid : process.getuid?.() ?? 0;
-  }
-
-  set uid(uid: number) {
-    this.#uid = uid;
   }
 
   /** Who is charged with what it holds, and with what the connections hold that it accepts. */

@@ -50,7 +50,7 @@ export class PortBindings {
     if (users !== undefined) {
       for (const other of users) {
         if (other === user || !overlap(user, other)) continue;
-        if (user.reusePort && other.reusePort && (user.uid === other.uid || user.uid === undefined || other.uid === undefined)) continue;
+        if (user.reusePort && other.reusePort && user.uid === other.uid) continue;
         if (user.reuseAddress && other.reuseAddress && !other.listening && user.owner === other.owner) continue;
         return -EADDRINUSE;
       }

@@ -101,7 +101,8 @@ export class UdpSocket implements DatagramSocket {
   #refed = true;
   #holds = false;
   #memberships: AddressWords[] | null = null;
-  #uid = -1;
+  /** Whose it is, for the sharing of ports. */
+  uid: number;
   /** Who is charged with the datagrams that wait; set before the first comes. */
   accounts: SocketAccounts | null = null;
 
@@ -109,18 +110,10 @@ export class UdpSocket implements DatagramSocket {
   constructor(host: UdpHost, domain: number) {
     this.#host = host;
     this.domain = domain;
+    this.uid = host.uid;
     this.remote = new UdpRemote(domain);
     this.options = new UdpOptions(domain);
     this.#setAny();
-  }
-
-  /** Whose it is, for the sharing of ports: as long as nobody has said, this process's user. */
-  get uid(): number {
-    return this.#uid >= 0 ? this.#uid : process.getuid?.() ?? 0;
-  }
-
-  set uid(uid: number) {
-    this.#uid = uid;
   }
 
   /** Whether datagrams of this IP version can be for this socket. */

@@ -95,6 +95,8 @@ export interface UdpHostOptions {
   liveness?: Liveness | null;
   /** Told of the groups that sockets join and leave. Default: nobody. */
   groups?: GroupTable | null;
+  /** The user whose the ports of its sockets are, as long as a socket is not told another. Default 0. */
+  uid?: number;
 }
 
 export class UdpHost implements Transport {
@@ -106,6 +108,7 @@ export class UdpHost implements Transport {
    * has room again.
    */
   blocked = false;
+  readonly uid: number;
 
   // What follows is for the sockets.
   readonly ip: IpLayer;
@@ -133,6 +136,7 @@ export class UdpHost implements Transport {
     this.ip = options.ip;
     this.memory = options.memory;
     this.turn = options.turn;
+    this.uid = options.uid ?? 0;
     this.liveness = options.liveness ?? null;
     this.groups = options.groups ?? null;
     this.ports = new UdpPorts(options.random);

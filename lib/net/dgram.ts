@@ -52,6 +52,9 @@ interface PendingSend {
   callback: SendCallback | undefined;
 }
 
+/** Up to Node 22 a callback of bind() is a listener for errors as well, so that a failure that nobody listens for is silent. */
+const LISTENS_FOR_ERRORS = Number(process.versions.node.split('.')[0]) < 24;
+
 const UNBOUND = 0;
 const BINDING = 1;
 const BOUND = 2;
@@ -145,13 +148,14 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
     }
     const number = port == null || typeof port === 'function' || port === '' ? 0 : validatePort(port, 'Port');
     if (address != null && typeof address !== 'string') throw invalidArgType('hostname', 'of type string', address);
+    let forget = (): void => undefined;
     if (typeof callback === 'function') {
       const bound = (): void => {
-        this.removeListener('error', failed);
+        this.removeListener('error', forget);
         callback.call(this);
       };
-      const failed = (): void => void this.removeListener('listening', bound);
-      this.once('error', failed);
+      forget = () => void this.removeListener('listening', bound);
+      if (LISTENS_FOR_ERRORS) this.once('error', forget);
       this.once('listening', bound);
     }
     this.#bindState = BINDING;
@@ -169,6 +173,7 @@ export class DgramSocket extends EventEmitter<DgramEvents> implements ReadyTarge
         this.#bindState = UNBOUND;
         this.#connectState = DISCONNECTED;
         this.#afterBind = null;
+        if (!LISTENS_FOR_ERRORS) forget();
         try {
           this.emit('error', failure);
         } finally {

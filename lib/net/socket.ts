@@ -15,7 +15,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { addAbortSignal } from 'node:stream';
 import type { DuplexOptions } from 'node:stream';
 import type { Clock } from '../clock.ts';
-import { EAGAIN, ENOTCONN } from '../errno.ts';
+import { EAGAIN, ECANCELED, ENOTCONN } from '../errno.ts';
 import { MSG_MORE, POLLERR, POLLHUP, POLLIN, POLLOUT, SHUT_WR } from '../socket.ts';
 import type { BsdSocket, SocketProvider } from '../socket.ts';
 import { connectSettled, lookupAndConnect, normalizeConnectArgs } from './connect.ts';
@@ -31,6 +31,9 @@ import type { Server } from './server.ts';
 import { KEEP_ALIVE, NO_DELAY, SocketBase, UNREF } from './socket-base.ts';
 import { validateTcp } from './tcp-options.ts';
 import type { SocketTcpOptions } from './tcp-options.ts';
+
+/** Since Node 22 the callback of a write that was under way hears that it was cancelled when its socket is destroyed. */
+const CANCELS = Number(process.versions.node.split('.')[0]) >= 22;
 
 /** Received bytes go straight into a buffer of the user's; there are no 'data' events then. */
 export interface OnReadOptions {
@@ -522,7 +525,7 @@ export class Socket extends SocketBase implements ReadyTarget {
   /** @internal */
   _emitClose(pending: PendingWrite | null, connecting: boolean): void {
     // as in Node, a write that waited for room ends before 'close', one that waited for the connection after it
-    if (pending !== null && !connecting) pending.callback(null);
+    if (pending !== null && !connecting) pending.callback(CANCELS ? errnoException(-ECANCELED, 'write') : null);
     this.emit('close', (this._flags & HAD_ERROR) !== 0);
     if (pending !== null && connecting) pending.callback(socketClosedBeforeConnection());
     if (this._bsd === null) this._resource.emitDestroy();

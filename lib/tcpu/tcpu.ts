@@ -9,11 +9,12 @@
  */
 
 import type { PacketMemory } from '../buffer/packet-memory.ts';
-import type { Alarm, Clock } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { ENETDOWN, EPROTONOSUPPORT } from '../errno.ts';
 import type { LocalPorts } from '../home/local-ports.ts';
 import type { TcpHost } from '../home/tcp-host.ts';
 import { tcpSocket } from '../home/tcp-socket.ts';
+import { MS_EPOCH, TurnClock } from '../home/turn-clock.ts';
 import type { IpPacket } from '../ip/packet.ts';
 import type { IpLayer, Turn } from '../ip/transport.ts';
 import type { Random } from '../random.ts';
@@ -22,9 +23,6 @@ import type { BsdSocket, SocketProvider } from '../socket.ts';
 import { checkCongestion } from '../tcp/congestion/congestion-control.ts';
 import type { TcpOptions } from '../tcp/config.ts';
 import { createTcpuTcp } from './tcpu-tcp.ts';
-
-/** As in lib/stack.ts: 0 can mean 'never' in TCP's fields. */
-const MS_EPOCH = 1_000_000;
 
 export interface TcpuOptions {
   ip: IpLayer;
@@ -47,26 +45,32 @@ export class Tcpu implements Turn, SocketProvider {
   readonly clock: Clock;
   readonly tcp: TcpHost;
   readonly #flush: () => void;
-  readonly #alarm: Alarm;
-  #wakeUs = Infinity;
+  readonly #time: TurnClock;
   #depth = 0;
   #closed = false;
-  /** Time of this turn, µs of the clock. */
-  nowUs = 0;
 
   constructor(options: TcpuOptions) {
     this.clock = options.clock;
     this.#flush = options.flush;
-    this.#alarm = options.clock.alarm(() => this.#onAlarm());
+    this.#time = new TurnClock(options.clock, () => {
+      this.enter();
+      this.tcp.advance();
+      this.leave();
+    });
     this.tcp = createTcpuTcp({
       ip: options.ip, memory: options.memory, ports: options.ports, random: options.random, turn: this, tcp: options.tcp,
       sndbufMost: options.sndbufMost, rcvbufMost: options.rcvbufMost, sndbufGrowth: options.sndbufGrowth, rcvbufGrowth: options.rcvbufGrowth,
       flush: options.flush, refs: options.refs,
-      wakeAt: (atMs) => this.#wakeAtMs(atMs), nowMs: MS_EPOCH,
+      wakeAt: (atMs) => this.#time.wakeAtMs(atMs), nowMs: MS_EPOCH,
     });
     checkCongestion(this.tcp.config.congestion);
-    this.#setNow();
+    this.#time.serve(this.tcp);
     this.tcp.advance();
+  }
+
+  /** Time of this turn, µs of the clock. */
+  get nowUs(): number {
+    return this.#time.nowUs;
   }
 
   // ------------------------------------------------------------------------------------- turns
@@ -86,14 +90,14 @@ export class Tcpu implements Turn, SocketProvider {
 
   /** The input is drained: the application hears of it, and what it leaves is put away; ACKs and data go out. */
   end(): void {
-    this.#setNow();
+    this.#time.look();
     this.tcp.drain();
     this.tcp.lent.open = false;
     this.leave();
   }
 
   enter(): void {
-    if (this.#depth++ === 0) this.#setNow();
+    if (this.#depth++ === 0) this.#time.look();
   }
 
   leave(): void {
@@ -102,31 +106,6 @@ export class Tcpu implements Turn, SocketProvider {
       this.#flush();
     }
     this.#depth--;
-  }
-
-  #setNow(): void {
-    const nowUs = this.clock.nowUs();
-    this.nowUs = nowUs;
-    this.tcp.nowUs = nowUs | 0;
-    this.tcp.nowMs = (Math.floor(nowUs / 1000) + MS_EPOCH) | 0;
-  }
-
-  #wakeAtMs(atMs: number): void {
-    const delta = Math.max((atMs - this.tcp.nowMs) | 0, 0);
-    const atUs = (Math.floor(this.nowUs / 1000) + delta) * 1000;
-    if (atUs >= this.#wakeUs || this.#closed) return;
-    this.#wakeUs = atUs;
-    this.#alarm.set(atUs);
-  }
-
-  #onAlarm(): void {
-    if (this.#closed) return;
-    this.#wakeUs = Infinity;
-    this.enter();
-    this.tcp.advance();
-    this.leave();
-    const next = this.tcp.nextIn();
-    if (next >= 0) this.#wakeAtMs((this.tcp.nowMs + next) | 0);
   }
 
   // ----------------------------------------------------------------------------------- sockets
@@ -149,6 +128,6 @@ export class Tcpu implements Turn, SocketProvider {
     this.tcp.abortAll(errno);
     this.leave();
     this.#closed = true;
-    this.#alarm.clear();
+    this.#time.stop();
   }
 }

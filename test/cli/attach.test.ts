@@ -8,13 +8,14 @@
 import '../kernel/namespace.ts';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { get } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import { env } from 'node:process';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { Test } from 'tap';
 import { attach } from '../../lib/attach.ts';
@@ -23,7 +24,7 @@ import { queryStack } from '../../lib/channel/process-channel.ts';
 import { EACCES } from '../../lib/errno.ts';
 import { AF_INET, IPPROTO_TCP, SOCK_STREAM } from '../../lib/socket.ts';
 import type { OwnedConnection } from '../../lib/tcpk/survey.ts';
-import { LINUX4, LINUX6, STACK4, STACK6, TcpuProcess, run, tcpu, up } from '../kernel/harness.ts';
+import { LINUX4, LINUX6, STACK4, STACK6, TcpuProcess, lacking, run, start, tcpu, up } from '../kernel/harness.ts';
 import type { Finished } from '../kernel/harness.ts';
 
 const folder = env['XDG_RUNTIME_DIR']!;
@@ -337,4 +338,34 @@ t.test('other users', { timeout: 30_000 }, async (t) => {
     }
     t.equal(await stack.stop(), 0);
   }
+});
+
+t.test('serve --thread', { timeout: 60_000 }, async (t) => {
+  await up(t);
+  const threaded = await serve(t, 'echo@7001,http@8001', '--thread');
+  const pid = threaded.child.pid!;
+  t.match(threaded.stdout, new RegExp(`^ready socket=${path} tcp=tcpu .*serve=echo@7001,http@8001 pid=${pid}\\n$`));
+  t.ok(readdirSync(`/proc/${pid}/task`).some((task) => task !== String(pid)));
+  const socket = await echoed(7001);
+  t.equal(await fetched(`http://[${STACK6}]:8001/bytes/3000000`), 3_000_000);
+  const { stdout } = await here('ss');
+  t.match(stdout, new RegExp(`^ESTABLISHED .*10\\.90\\.0\\.2:7001 .* tcpu +${pid}/tcpu-serve$`, 'm'));
+  const ended = once(socket.resume(), 'end');
+  const code = threaded.stop();
+  await ended;
+  socket.end();
+  t.equal(await code, 0);
+  t.equal(threaded.stderr, '');
+});
+
+t.test('violations are logged and counted', { timeout: 60_000, skip: lacking('python3') }, async (t) => {
+  const process = new TcpuProcess(['up'], { ...env, DEBUG: 'tcpu:violation' });
+  t.teardown(() => process.stop());
+  await process.printed(/^ready /);
+  const raw = fileURLToPath(new URL('../tcpk/raw-client.py', import.meta.url));
+  const attacker = start('python3', [raw, path, 'attack', 'spoof', STACK4, '5002', LINUX4]);
+  await process.printed(/tcpu:violation .*attacker \(pid \d+, uid \d+\): \d+ dropped, the last for (address|port) that is not its own/);
+  attacker.kill('SIGKILL');
+  const { layers } = JSON.parse((await here('stat', '--json')).stdout) as { layers: { tcpk: { Violations: number } } };
+  t.ok(layers.tcpk.Violations > 0);
 });

@@ -214,7 +214,7 @@ const SCENARIOS: Record<string, (dgram: Dgram, account: Account) => Promise<void
     const later = event(taken, 'listening');
     taken.bind({ port: 0, address: '127.0.0.1', exclusive: true });
     await later;
-    account.add('bound after all', taken.address().address);
+    account.add('bound after all', taken.address().address, taken.listenerCount('listening'), taken.listenerCount('error'));
     taken.close();
 
     for (const args of [[], [undefined], [null], [{}], [{ port: 0 }], ['0', '127.0.0.1']] as unknown[][]) {
