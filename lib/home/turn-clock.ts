@@ -9,6 +9,9 @@ import type { TcpHost } from './tcp-host.ts';
 /** Milliseconds of TCP at the clock's zero: 0 can mean 'never' in TCP's fields. */
 export const MS_EPOCH = 1_000_000;
 
+/** An alarm that comes later than this is the alarm of a process that was busy, µs. */
+const LATE_US = 2000;
+
 export class TurnClock {
   /** Time of this turn, µs of the clock. */
   nowUs = 0;
@@ -18,6 +21,8 @@ export class TurnClock {
   /** When the alarm will fire, µs. */
   #wakeUs = Infinity;
   #stopped = false;
+  /** The alarm was late, and has been put off once. */
+  #putOff = false;
 
   /** `wake` runs the turn in which deadlines are looked at. */
   constructor(clock: Clock, wake: () => void) {
@@ -56,6 +61,15 @@ export class TurnClock {
 
   #fire(wake: () => void): void {
     if (this.#stopped) return;
+    const nowUs = this.#clock.nowUs();
+    if (nowUs - this.#wakeUs > LATE_US && !this.#putOff) {
+      // While the process was busy, what was waited for may have arrived: it comes first. A retransmission timer must
+      // not fire because nobody has looked.
+      this.#putOff = true;
+      this.#alarm.set(nowUs);
+      return;
+    }
+    this.#putOff = false;
     this.#wakeUs = Infinity;
     wake();
     const host = this.#host!;
