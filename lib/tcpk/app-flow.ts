@@ -23,7 +23,16 @@ export class AppFlow {
   sndUna = 0 as Seq;
   /** The last acknowledgment number that it sent. */
   rcvNxt = 0 as Seq;
-  /** Whether these three are known. */
+  /**
+   * Payload of the largest segment sent, and where that ended; of the largest acknowledged. What ICMP said of the path
+   * MTU although larger segments had got through, and of which segment; 0: nothing (RFC 5927 7.2).
+   */
+  mostSent = 0;
+  mostSentEnd = 0 as Seq;
+  mostAcked = 0;
+  claimedMtu = 0;
+  claimedSeq = 0 as Seq;
+  /** Whether sndNxt and sndUna, and rcvNxt, are known. */
   sent = false;
   acked = false;
   /** The application has sent RST: nothing is left to end. */

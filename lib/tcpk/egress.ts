@@ -21,7 +21,7 @@ import {
 } from '../channel/records.ts';
 import type { Ip } from '../ip/ip.ts';
 import { ACK, FIN, RST, SYN, TCP_ACK, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_FLAGS, TCP_HEADER, TCP_SEQ } from '../wire/tcp.ts';
-import { seqAdd, seqGt } from '../wire/seq.ts';
+import { seqAdd, seqGt, seqLeq } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
 import type { AppFlow } from './app-flow.ts';
 import type { Application } from './application.ts';
@@ -88,7 +88,7 @@ export function sendSegment(app: Application, ip: Ip, w: number, length: number)
   const size = (gsoType !== GSO_NONE ? gsoSize : payload) + headerLength + flow.ip.headerLength;
   if (size > flow.ip.mtu) return oversize(app, flow, size);
   if (ip.end(flow.ip, TCP_CHECKSUM, gsoType, gsoType === GSO_NONE ? 0 : gsoSize) < 0) return VIOLATION_LENGTH;
-  follow(flow, view, at, payload);
+  follow(ip, flow, view, at, payload, gsoType === GSO_NONE ? payload : gsoSize);
   app.counters.OutSegs++;
   app.counters.OutOctets += payload;
   // The device, or who comes after it, has the more to do the smaller the parts are.
@@ -154,10 +154,25 @@ function beginSegment(app: Application, ip: Ip, flow: IpFlow, w: number, headerL
   return SENT;
 }
 
-/** Notes how far the connection has come. */
-function follow(flow: AppFlow, view: DataView, at: number, payload: number): void {
+/** The segment that ICMP has complained of is sent again: it seems to be true. */
+function takeClaim(ip: Ip, flow: AppFlow): void {
+  const mtu = flow.claimedMtu;
+  flow.claimedMtu = 0;
+  flow.mostSent = 0;
+  flow.mostAcked = 0;
+  ip.lowerPathMtu(flow.ip, mtu);
+}
+
+/** Notes how far the connection has come. `part`: payload of each packet that the link makes of it. */
+function follow(ip: Ip, flow: AppFlow, view: DataView, at: number, payload: number, part: number): void {
   const flags = view.getUint8(at + TCP_FLAGS);
   const end = seqAdd(view.getInt32(at + TCP_SEQ) as Seq, payload + ((flags & SYN) >> 1) + (flags & FIN));
+  if (part > flow.mostSent) {
+    flow.mostSent = part;
+    flow.mostSentEnd = end;
+  }
+  if (flow.claimedMtu !== 0 && payload > 0 && seqGt(end, flow.claimedSeq)
+    && seqLeq(view.getInt32(at + TCP_SEQ) as Seq, flow.claimedSeq)) takeClaim(ip, flow);
   if (!flow.sent) {
     flow.sent = true;
     flow.sndNxt = end;

@@ -139,7 +139,11 @@ export class Tcpk implements TcpPortTable {
       app = flow.app;
       if ((view.getUint8(at + TCP_FLAGS) & ACK) !== 0) {
         const ack = view.getInt32(at + TCP_ACK) as Seq;
-        if (seqGt(ack, flow.sndUna) && seqLeq(ack, flow.sndNxt)) flow.sndUna = ack;
+        if (seqGt(ack, flow.sndUna) && seqLeq(ack, flow.sndNxt)) {
+          flow.sndUna = ack;
+          if (flow.mostSent > flow.mostAcked && seqGeq(ack, flow.mostSentEnd)) flow.mostAcked = flow.mostSent;
+          if (flow.claimedMtu !== 0 && seqGt(ack, flow.claimedSeq)) flow.claimedMtu = 0;
+        }
       }
     } else {
       const binding = this.table.findBinding(packet, ports);
@@ -167,6 +171,12 @@ export class Tcpk implements TcpPortTable {
       return false;
     }
     this.counters.IcmpErrors++;
+    // Larger segments have got through: believed when the segment in question is sent again (7.2; lib/tcp/icmp.ts).
+    if (error.mtu > 0 && flow.mostAcked > 0 && error.mtu < flow.mostAcked + flow.ip.headerLength + TCP_HEADER) {
+      flow.claimedMtu = error.mtu;
+      flow.claimedSeq = seq;
+      return false;
+    }
     if (error.mtu === 0) flow.app.ingress.deliverError(error);
     return true;
   }
