@@ -72,6 +72,11 @@ export class SentSegments {
     return this.used >= this.#most;
   }
 
+  /** Half of the rows are in use: the rest is for what is sent, not for what peers cut up. */
+  get crowded(): boolean {
+    return this.used >= this.#most >> 1;
+  }
+
   /** The offset of a row whose words are undefined, or -1. Invalidates `words` that were taken before. */
   take(): number {
     const at = this.#free;
@@ -359,7 +364,7 @@ export function rowAt(tcb: Tcb, seq: Seq, from: number): number {
 
 /** Whether a row may be cut because a peer SACKs a part of it. */
 export function mayCut(tcb: Tcb): boolean {
-  return tcb.splits < MOST_SPLIT && !tcb.home.sent.full;
+  return tcb.splits < MOST_SPLIT && !tcb.home.sent.crowded;
 }
 
 /** The first lost row whose retransmission is not in flight, at or after `from` (-1: the first row), or -1. */
