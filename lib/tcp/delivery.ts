@@ -111,6 +111,7 @@ function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, segment
     tcb.rackXmitUs = sentUs;
     tcb.rackEnd = end;
     tcb.rackRttUs = rttUs;
+    tcb.rackRepeated = repeated;
   }
 }
 

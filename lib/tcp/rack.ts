@@ -59,8 +59,8 @@ export function detectLost(tcb: Tcb, nowUs: number): number {
   for (let at = tcb.xmitFirst; at >= 0;) {
     const sentUs = words[at + XMIT_US]!;
     if (!sentAfter(tcb.rackXmitUs, tcb.rackEnd, sentUs, words[at + END]! as Seq)) break;
-    // Sent again in the very µs in which what has arrived was sent: certainly not before it.
-    if (sentUs === tcb.rackXmitUs && (words[at + FLAGS]! & ROW_REPEATED) !== 0) break;
+    // Sent again in the very µs in which what has arrived was sent for the first time: not before it.
+    if (sentUs === tcb.rackXmitUs && !tcb.rackRepeated && (words[at + FLAGS]! & ROW_REPEATED) !== 0) break;
     // Times are cut to whole µs.
     if (((nowUs - sentUs) | 0) + 1 < limitUs) {
       waits = true;

@@ -250,6 +250,8 @@ export class Tcb {
   rackXmitUs = 0;
   rackEnd = 0 as Seq;
   rackRttUs = 0;
+  /** Whether it had been sent before. */
+  rackRepeated = false;
   rackFack = 0 as Seq;
   reorderingSeen = false;
   /** RACK.reo_wnd_mult, RACK.reo_wnd_persist, RACK.dsack_round. */
