@@ -8,13 +8,13 @@
 import { copyBytes } from '../buffer/packet-memory.ts';
 import type { PacketMemory } from '../buffer/packet-memory.ts';
 import {
-  EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC,
+  ICMP_CODE, ICMP_DATA, ICMP_DST, ICMP_ERRNO, ICMP_FROM, ICMP_LENGTH, ICMP_MTU, ICMP_SRC,
   ICMP_TYPE, ICMP_VERSION, PATH_MTU_BYTES, PATH_MTU_DST, REFUSED_ERRNO, REFUSED_HANDLE, REFUSED_PORTS, REPORT_ID, REPORT_WHAT,
-  SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_EVENT,
-  TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED, TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
+  SEG_CSUM_OK, SEG_DATA, SEG_DST, SEG_GSO_SIZE, SEG_GSO_TYPE, SEG_IP, SEG_LENGTH, SEG_SRC, SEG_SUM, SEG_TIME, TO_APP_ICMP, TO_APP_PATH_MTU, TO_APP_REFUSED, TO_APP_REPORT, TO_APP_SEGMENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON,
   putAddress,
 } from '../channel/records.ts';
 import { RingWriter } from '../channel/ring.ts';
+import { SocketEvents } from '../channel/socket-events.ts';
 import { RX_HEAD, RX_TAIL } from '../channel/window.ts';
 import type { Window } from '../channel/window.ts';
 import type { IpFlow } from '../ip/flow.ts';
@@ -41,11 +41,12 @@ export class Ingress {
   readonly #reserve: number;
   /** Path MTUs that found no room, by destination: the latest. */
   readonly #latePaths = new Map<string, Int32Array>();
-  /** Events that found no room: socket → bits, value. */
-  readonly #late = new Map<number, { events: number; value: number }>();
+  /** Events of its sockets in the stack. */
+  readonly #events: SocketEvents;
 
   constructor(window: Window, memory: PacketMemory, counters: ApplicationCounters, touch: () => void) {
     this.rx = new RingWriter(window, window.rxRing, window.sizes.rxRing, RX_HEAD, RX_TAIL);
+    this.#events = new SocketEvents(this.rx, window);
     this.#window = window;
     this.#memory = memory;
     this.#counters = counters;
@@ -134,27 +135,13 @@ export class Ingress {
 
   /** An event of one of its sockets in the stack. Never lost: what finds no room waits, once for each socket. */
   notify(socket: number, events: number, value: number): void {
-    if (this.#late.size > 0 || !this.#putEvent(socket, events, value)) {
-      const late = this.#late.get(socket);
-      this.#late.set(socket, { events: events | (late?.events ?? 0), value });
-    }
+    this.#events.add(socket, events, value);
     this.#touch();
-  }
-
-  #putEvent(socket: number, events: number, value: number): boolean {
-    const w = this.rx.reserve(TO_APP_EVENT, (EVENT_VALUE + 1) * 4);
-    if (w < 0) return false;
-    const words = this.#window.words;
-    words[w + EVENT_SOCKET] = socket;
-    words[w + EVENT_BITS] = events;
-    words[w + EVENT_VALUE] = value;
-    this.#commit();
-    return true;
   }
 
   /** Whether events, or path MTUs, wait for room in the ring. */
   get late(): boolean {
-    return this.#late.size > 0 || this.#latePaths.size > 0;
+    return this.#events.late || this.#latePaths.size > 0;
   }
 
   #commit(): void {
@@ -168,10 +155,7 @@ export class Ingress {
       if (!this.#putPathMtu(path[0]!, path[1]!, path[2]!, path[3]!, path[4]!)) return;
       this.#latePaths.delete(to);
     }
-    for (const [socket, { events, value }] of this.#late) {
-      if (!this.#putEvent(socket, events, value)) break;
-      this.#late.delete(socket);
-    }
+    this.#events.retry();
   }
 
   /** A flow that the application opened cannot be had. */

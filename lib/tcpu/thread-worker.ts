@@ -13,10 +13,11 @@ import { CALL_WORDS } from '../channel/channel.ts';
 import { loadChannelNative } from '../channel/native.ts';
 import type { NativeChannel } from '../channel/native.ts';
 import { AttachError, openProcessChannel } from '../channel/process-channel.ts';
-import { EVENT_BITS, EVENT_SOCKET, EVENT_VALUE, TO_APP_EVENT, TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON } from '../channel/records.ts';
+import { TO_APP_VIOLATION, VIOLATION_COUNT, VIOLATION_REASON } from '../channel/records.ts';
 import { RingWriter } from '../channel/ring.ts';
 import { SocketCallClient } from '../channel/socket-call-client.ts';
 import { SocketCallServer } from '../channel/socket-call-server.ts';
+import { SocketEvents } from '../channel/socket-events.ts';
 import { APP_SLEEPS, CALL_ARGUMENTS, CALL_COUNT, CALL_STATE, RX_HEAD, RX_TAIL, TX_WAITS, Window } from '../channel/window.ts';
 import { SystemClock } from '../clock.ts';
 import { EINVAL } from '../errno.ts';
@@ -32,8 +33,7 @@ class Events {
   readonly #window: Window;
   readonly #ring: RingWriter;
   readonly #wake: () => void;
-  /** What found no room, by socket. */
-  readonly #late = new Map<number, { bits: number; value: number }>();
+  readonly #sockets: SocketEvents;
   #violation = 0;
   #violations = 0;
   #gone: Uint8Array | null = null;
@@ -41,14 +41,12 @@ class Events {
   constructor(window: Window, wake: () => void) {
     this.#window = window;
     this.#ring = new RingWriter(window, window.rxRing, window.sizes.rxRing, RX_HEAD, RX_TAIL);
+    this.#sockets = new SocketEvents(this.#ring, window);
     this.#wake = wake;
   }
 
   socket(socket: number, bits: number, value: number): void {
-    if (this.#late.size > 0 || !this.#putSocket(socket, bits, value)) {
-      const late = this.#late.get(socket);
-      this.#late.set(socket, { bits: bits | (late?.bits ?? 0), value });
-    }
+    this.#sockets.add(socket, bits, value);
     this.flush();
   }
 
@@ -76,24 +74,10 @@ class Events {
 
   /** Returns whether nothing is left. */
   #putAll(): boolean {
-    for (const [socket, { bits, value }] of this.#late) {
-      if (!this.#putSocket(socket, bits, value)) break;
-      this.#late.delete(socket);
-    }
+    const told = this.#sockets.retry();
     if (this.#violations > 0 && this.#putViolations()) this.#violations = 0;
-    if (this.#gone !== null && this.#late.size === 0 && this.#putGone(this.#gone)) this.#gone = null;
-    return this.#late.size === 0 && this.#violations === 0 && this.#gone === null;
-  }
-
-  #putSocket(socket: number, bits: number, value: number): boolean {
-    const w = this.#ring.reserve(TO_APP_EVENT, (EVENT_VALUE + 1) * 4);
-    if (w < 0) return false;
-    const words = this.#window.words;
-    words[w + EVENT_SOCKET] = socket;
-    words[w + EVENT_BITS] = bits;
-    words[w + EVENT_VALUE] = value;
-    this.#ring.commit();
-    return true;
+    if (this.#gone !== null && told && this.#putGone(this.#gone)) this.#gone = null;
+    return told && this.#violations === 0 && this.#gone === null;
   }
 
   #putViolations(): boolean {

@@ -4,21 +4,8 @@ import fc from 'fast-check';
 import t from 'tap';
 import { TimingWheel } from '../../lib/kernel/timing-wheel.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
-
-interface Entry {
-  firesAt: number;
-  wheelNext: Tcb | null;
-  wheelPrevious: Tcb | null;
-  wheelSlot: number;
-  /** Model: when it must fire, as a number that does not wrap; Infinity: not set. */
-  due: number;
-}
-
-function entry(): Entry {
-  return { firesAt: 0, wheelNext: null, wheelPrevious: null, wheelSlot: -1, due: Infinity };
-}
-
-const asTcb = (e: Entry): Tcb => e as unknown as Tcb;
+import { STARTS, asTcb, entry, stepsOf } from './timer-entries.ts';
+import type { Entry } from './timer-entries.ts';
 
 const delays = fc.oneof(
   fc.integer({ min: 1, max: 10 }), fc.integer({ min: 1, max: 300 }), fc.integer({ min: 200, max: 70_000 }),
@@ -26,19 +13,10 @@ const delays = fc.oneof(
   fc.constantFrom(255, 256, 257, 65_535, 65_536, 65_537, 0xffffff, 0x1000000, 0x1000001),
 );
 
-const steps = fc.array(fc.oneof(
-  { weight: 5, arbitrary: fc.record({ kind: fc.constant('set' as const), who: fc.nat(11), ms: delays }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('remove' as const), who: fc.nat(11), ms: fc.constant(0) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('pass' as const), who: fc.constant(0), ms: fc.integer({ min: 0, max: 700 }) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('next' as const), who: fc.constant(0), ms: fc.constant(0) }) },
-), { minLength: 1, maxLength: 60 });
-
-const starts: fc.Arbitrary<number> = fc.constantFrom<number[]>(
-  0, 1_000_000, 0x7fffff00, 0x7fffffff, -0x80000000, -256, -1, 0x7f000000, -0x1000001,
-);
+const steps = stepsOf(12, delays);
 
 t.test('fires exactly at the millisecond, never early, never late', (t) => {
-  fc.assert(fc.property(starts, steps, (start, list) => {
+  fc.assert(fc.property(STARTS, steps, (start, list) => {
     const wheel = new TimingWheel(start);
     const entries = Array.from({ length: 12 }, entry);
     let now: number = start;

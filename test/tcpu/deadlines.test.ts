@@ -15,39 +15,19 @@ import { AF_INET } from '../../lib/socket.ts';
 import type { BsdSocket } from '../../lib/socket.ts';
 import type { Tcb } from '../../lib/tcp/tcb.ts';
 import { Deadlines } from '../../lib/tcpu/deadlines.ts';
+import { STARTS, asTcb, entry, stepsOf } from '../kernel-tcp/timer-entries.ts';
+import type { Entry } from '../kernel-tcp/timer-entries.ts';
 import { createHost } from '../sim/host.ts';
-
-interface Entry {
-  firesAt: number;
-  wheelNext: Tcb | null;
-  wheelPrevious: Tcb | null;
-  wheelSlot: number;
-  /** Model: when it must fire, as a number that does not wrap; Infinity: not set. */
-  due: number;
-}
-
-function entry(): Entry {
-  return { firesAt: 0, wheelNext: null, wheelPrevious: null, wheelSlot: -1, due: Infinity };
-}
-
-const asTcb = (e: Entry): Tcb => e as unknown as Tcb;
 
 const delays = fc.oneof(
   fc.integer({ min: -5, max: 10 }), fc.integer({ min: 1, max: 300 }), fc.integer({ min: 65_000, max: 20_000_000 }),
   fc.constantFrom(0x7ffffe00),
 );
 
-const steps = fc.array(fc.oneof(
-  { weight: 5, arbitrary: fc.record({ kind: fc.constant('set' as const), who: fc.nat(15), ms: delays }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('remove' as const), who: fc.nat(15), ms: fc.constant(0) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('pass' as const), who: fc.constant(0), ms: fc.integer({ min: 0, max: 700 }) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('next' as const), who: fc.constant(0), ms: fc.constant(0) }) },
-), { minLength: 1, maxLength: 80 });
-
-const starts = fc.constantFrom<number[]>(0, 1_000_000, 0x7fffff00, 0x7fffffff, -0x80000000, -256, -1);
+const steps = stepsOf(16, delays);
 
 t.test('fires all that is due, in order, nothing early, and says when to come again', (t) => {
-  fc.assert(fc.property(starts, steps, (start: number, list) => {
+  fc.assert(fc.property(STARTS, steps, (start: number, list) => {
     const queue = new Deadlines(start);
     const entries = Array.from({ length: 16 }, entry);
     let now: number = start;
