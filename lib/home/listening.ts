@@ -311,6 +311,7 @@ export class Listening {
       listener.proven.delete(tcb);
       this.#home.counters.RetransSegs++;
       sendSyn(tcb);
+      armRetransmit(tcb);
       return;
     }
   }

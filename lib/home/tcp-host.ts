@@ -32,7 +32,7 @@ import { FlowSecrets } from '../tcp/isn.ts';
 import { OutOfOrderShares } from '../tcp/memory-shares.ts';
 import { LentPieces } from '../tcp/receive.ts';
 import { Segment } from '../tcp/segment.ts';
-import { SentSegments } from '../tcp/sent-segments.ts';
+import { SentSegments, forgetSent } from '../tcp/sent-segments.ts';
 import { CLOSED } from '../tcp/states.ts';
 import { StatelessSender } from '../tcp/stateless.ts';
 import type { Tcb } from '../tcp/tcb.ts';
@@ -412,6 +412,7 @@ export class TcpHost implements TcpHome, Transport {
       clearTimers(tcb);
       tcb.state = CLOSED;
       tcb.sndBuffer.clear();
+      forgetSent(tcb);
       return false;
     }
     const next = earliest(tcb);

@@ -15,6 +15,7 @@ import {
   DELIVERED, DELIVERED_US, END, FIRST_SENT_US, FLAGS, NEXT, ROW_APP_LIMITED, ROW_CUT, ROW_LOST, ROW_REPEATED, ROW_SACKED, START, XMIT_US,
   dropFirst, markSacked, mayCut, rowAt, sentAfter, splitRow, trimFirst,
 } from './sent-segments.ts';
+import { PROBE_REPEATED } from './tcb.ts';
 import type { Tcb } from './tcb.ts';
 
 class AckNews implements RateSample {
@@ -31,6 +32,7 @@ class AckNews implements RateSample {
   sacked = 0;
   /** It has a D-SACK block, and where that ends. */
   dsack = false;
+  dsackOfProbe = false;
   dsackRight = 0 as Seq;
   /** A row arrived that was sent once only, and before the repair began: not all that was thought lost is lost (RFC 5682). */
   original = false;
@@ -58,19 +60,21 @@ export function beginAck(tcb: Tcb): void {
   news.rttUs = 0;
   news.sacked = 0;
   news.dsack = false;
+  news.dsackOfProbe = false;
   news.original = false;
   news.repeated = false;
   news.newest = false;
   news.intervalUs = 0;
   news.delivered = 0;
+  news.priorDelivered = -1;
+  news.appLimited = false;
   tcb.lastRttUs = 0;
 }
 
-/** `bytes` of the row have arrived. */
-function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, segment: Segment, bySack: boolean): void {
+/** `bytes` of the row have arrived, which end at `end`. */
+function arrived(tcb: Tcb, words: Int32Array, at: number, bytes: number, end: Seq, segment: Segment, bySack: boolean): void {
   const flags = words[at + FLAGS]!;
   const sentUs = words[at + XMIT_US]!;
-  const end = words[at + END]! as Seq;
   tcb.delivered += bytes;
   tcb.deliveredAtUs = segment.timeUs;
   news.acked += bytes;
@@ -126,12 +130,12 @@ export function takeAck(tcb: Tcb, segment: Segment): void {
     const end = words[at + END]! as Seq;
     if (seqGt(end, ack)) {
       if (seqGt(ack, start)) {
-        if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(ack, start), segment, false);
+        if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(ack, start), ack, segment, false);
         trimFirst(tcb, ack);
       }
       break;
     }
-    if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(end, start), segment, false);
+    if ((words[at + FLAGS]! & ROW_SACKED) === 0) arrived(tcb, words, at, seqDiff(end, start), end, segment, false);
     if (at === tcb.lostHint) tcb.lostHint = -1;
     dropFirst(tcb);
   }
@@ -188,7 +192,7 @@ function takeBlock(tcb: Tcb, left: Seq, right: Seq, from: number, segment: Segme
     }
     if ((words[at + FLAGS]! & ROW_LOST) !== 0 && at === tcb.lostHint) tcb.lostHint = -1;
     const bytes = seqDiff(end, start);
-    arrived(tcb, words, at, bytes, segment, true);
+    arrived(tcb, words, at, bytes, end, segment, true);
     news.sacked += bytes;
     // Rows are swallowed here, perhaps the hint's, which is lost, not SACKed: never that one.
     last = markSacked(tcb, at);
@@ -225,7 +229,10 @@ function isDsack(tcb: Tcb, segment: Segment): boolean {
 function noteDsack(tcb: Tcb, left: Seq, right: Seq): void {
   news.dsack = true;
   news.dsackRight = right;
-  if (tcb.undoable && tcb.undoBytes > 0 && seqGeq(left, tcb.undoSeq)) {
+  // That of a tail probe, or what was sent since, has nothing to do with the repair.
+  if (tcb.probe === PROBE_REPEATED && right === tcb.probeEnd) {
+    news.dsackOfProbe = true;
+  } else if (tcb.undoable && tcb.undoBytes > 0 && seqGeq(left, tcb.undoSeq) && seqLeq(right, tcb.recover)) {
     tcb.undoBytes = Math.max(tcb.undoBytes - seqDiff(right, left), 0);
   }
 }

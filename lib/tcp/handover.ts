@@ -394,7 +394,8 @@ export function readTcb(
   const queued = length - TCB_BYTES;
   if (queued > MAX_QUEUED || !take(HANDOVER_TCB, view, at, length, TCB_BYTES) || !consistent(queued)) return null;
   const congestion = createCongestionControl(congestionName());
-  if (congestion === undefined) return null;
+  // What is in flight must be remembered as such.
+  if (congestion === undefined || home.sent.full) return null;
 
   const tcb = new Tcb(home, congestion);
   if (queued > 0 && tcb.sndBuffer.put(0, bytesOf(view), at + TCB_BYTES, queued, keptFromSender(tcb)) < queued) {

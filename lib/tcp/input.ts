@@ -20,7 +20,7 @@ import { sendSyn } from './emit.ts';
 import { abortWith, dropSilently, enterTimeWait, finish } from './ending.ts';
 import { mostOfSyn, takeSynAck, takeSynData } from './fast-open.ts';
 import { startCongestion, takeSyn } from './handshake.ts';
-import { armFirstData } from './patience.ts';
+import { armFirstData, armOrphan } from './patience.ts';
 import { acceptInOrder, acceptOutOfOrder, forgetOutOfOrder, joinOutOfOrder, noteTwice, settle } from './receive.ts';
 import { enterCwr, onAck } from './recovery.ts';
 import { noteLeastRtt, sampleRtt } from './rtt.ts';
@@ -221,6 +221,7 @@ function inputSynSent(tcb: Tcb, segment: Segment): void {
       // CLOSE was called behind the data in the SYN (Fast Open).
       home.counters.CurrEstab--;
       tcb.state = FIN_WAIT_1;
+      if (tcb.orphan) armOrphan(tcb);
     }
     tcb.ackNow = true;
     takeText(tcb, segment, seqAdd(segment.seq, 1));
@@ -448,6 +449,7 @@ function ackField(tcb: Tcb, segment: Segment): boolean {
       // CLOSE was called before the connection was established.
       home.counters.CurrEstab--;
       tcb.state = FIN_WAIT_1;
+      if (tcb.orphan) armOrphan(tcb);
     }
     if ((segment.flags & SYN) !== 0) tcb.ackNow = true;
     if (!early) return true;

@@ -54,6 +54,8 @@ function repair(tcb: Tcb): boolean {
     if (sendNew(tcb)) return true;
     tcb.frto = false;
   }
+  // F-RTO waits for what the new data brings back.
+  if (tcb.frto && seqGt(tcb.sndNxt, tcb.recover)) return false;
   return retransmitLost(tcb);
 }
 
@@ -156,12 +158,13 @@ function restartAfterIdle(tcb: Tcb): void {
 function smallMayLeave(tcb: Tcb): boolean {
   if (tcb.finQueued) return true;
   if (tcb.corked || tcb.more) return false;
-  return tcb.noDelay || !seqGt(tcb.sndSmall, tcb.sndUna);
+  return tcb.noDelay || !seqGt(tcb.sndSmall, tcb.sndUna) || seqGt(tcb.sndSmall, tcb.sndNxt);
 }
 
 /** A part of a segment waits with nothing in flight: it leaves after the override timeout at the latest. */
 function holdBack(tcb: Tcb): void {
   if (tcb.corked || tcb.more) {
+    tcb.unackedSinceMs = tcb.home.nowMs;
     tcb.persistAt = deadline(tcb, CORK_MS);
     tcb.home.arm(tcb, tcb.persistAt);
   } else {

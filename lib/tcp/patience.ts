@@ -41,6 +41,8 @@ export function giveUpTimeout(tcb: Tcb): void {
   if (tcb.orphan) {
     if (tcb.state === FIN_WAIT_2) {
       dropSilently(tcb);
+    } else if (tcb.home.config.limits.orphanMs === 0) {
+      return;
     } else if (tcb.bytesAcked - tcb.orphanAcked >= ORPHAN_LEAST) {
       armOrphan(tcb);
     } else {

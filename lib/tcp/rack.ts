@@ -17,16 +17,18 @@ import { deadline } from './timers.ts';
 
 /** DupThresh (RFC 5681, 6675). */
 export const DUP_THRESH = 3;
+/** Steps of a quarter round trip that the window may have, as in Linux. */
+const MOST_STEPS = 255;
 /** Recoveries for which a widened window stays (6.2, step 4). */
 const PERSIST = 16;
 
 /** Step 4, what D-SACKs do to the window: a step wider, once a round trip. */
 export function noteRoundTrip(tcb: Tcb): void {
   if (tcb.dsackRound && seqGeq(tcb.sndUna, tcb.dsackRoundEnd)) tcb.dsackRound = false;
-  if (news.dsack && !tcb.dsackRound) {
+  if (news.dsack && !news.dsackOfProbe && !tcb.dsackRound) {
     tcb.dsackRound = true;
     tcb.dsackRoundEnd = tcb.sndNxt;
-    tcb.reoWndMult++;
+    tcb.reoWndMult = Math.min(tcb.reoWndMult + 1, MOST_STEPS);
     tcb.reoWndPersist = PERSIST;
   }
 }

@@ -18,7 +18,7 @@
 
 import { seqAdd, seqDiff, seqGeq, seqGt } from '../wire/seq.ts';
 import type { Seq } from '../wire/seq.ts';
-import { news } from './delivery.ts';
+import { beginAck, news } from './delivery.ts';
 import { queueCwr } from './ecn.ts';
 import { maxSegment } from './emit.ts';
 import { paceRoom, armPacing } from './pacing.ts';
@@ -66,9 +66,10 @@ export function onAck(tcb: Tcb, segment: Segment, acked: number, duplicate: bool
 /** The reordering window of RACK has passed (RFC 8985 6.3). */
 export function onReorderTimeout(tcb: Tcb): void {
   if (tcb.sentFirst < 0) return;
-  news.acked = 0;
-  news.lost = 0;
-  if (detectLost(tcb, tcb.home.nowUs) > 0) react(tcb, 0);
+  beginAck(tcb);
+  if (detectLost(tcb, tcb.home.nowUs) === 0) return;
+  react(tcb, 0);
+  if (tcb.congestion.model !== undefined) tcb.congestion.model(tcb, news);
 }
 
 /** Begins to repair what is newly lost, and lets the window follow. */
@@ -97,7 +98,12 @@ function countDuplicate(tcb: Tcb): void {
   if (tcb.recovery === RECOVERY_LOSS) return;
   news.acked += tcb.renoSacked - before;
   // Not for duplicates that our own retransmissions after a timeout brought about.
-  if (tcb.recovery !== RECOVERY_FAST && tcb.dupAcks >= DUP_THRESH && seqGt(tcb.sndUna, tcb.recover)) markOldest(tcb);
+  if (tcb.recovery !== RECOVERY_FAST && tcb.dupAcks >= DUP_THRESH && !isWithinRepair(tcb)) markOldest(tcb);
+}
+
+/** SND.UNA lies below `recover`, which only means something as long as it lies in what is in flight. */
+function isWithinRepair(tcb: Tcb): boolean {
+  return seqGeq(tcb.recover, tcb.sndUna) && !seqGt(tcb.recover, tcb.sndNxt);
 }
 
 /** New data is acknowledged. In a recovery it is a partial ACK: the next segment was lost as well (RFC 6582 3.2). */
@@ -106,7 +112,10 @@ function afterPartialAck(tcb: Tcb, acked: number): void {
     tcb.renoSacked = 0;
     return;
   }
-  tcb.renoSacked = Math.max(Math.min(tcb.renoSacked - (acked - tcb.sndMss), tcb.flight - tcb.sndMss), 0);
+  const before = tcb.renoSacked;
+  tcb.renoSacked = Math.max(Math.min(before - (acked - tcb.sndMss), tcb.flight - tcb.sndMss), 0);
+  // What duplicates have stood for does not arrive again (RFC 6937 3).
+  if (before > tcb.renoSacked) news.acked = Math.max(news.acked - (before - tcb.renoSacked), 0);
   markOldest(tcb);
 }
 
@@ -156,6 +165,11 @@ export function enterCwr(tcb: Tcb): void {
   beginReducing(tcb);
   // A mark is no mistake: there is nothing that could show it to be one.
   tcb.undoable = false;
+  if (tcb.sndUna === tcb.sndNxt) {
+    // Nothing is in flight whose arrival could end it.
+    tcb.congestion.onRecovered(tcb, tcb.home.nowMs);
+    return;
+  }
   tcb.recovery = RECOVERY_CWR;
   tcb.recover = tcb.sndNxt;
   tcb.home.pend(tcb);
@@ -192,9 +206,10 @@ export function onRetransmissionTimeout(tcb: Tcb): void {
   if (first) rememberWindows(tcb);
   tcb.congestion.onTimeout(tcb, first, tcb.home.nowMs);
   queueCwr(tcb);
+  // Not below the RecoveryPoint of a repair (RFC 5682 section 3, step 1).
+  tcb.frto = tcb.recovery !== RECOVERY_FAST;
   tcb.recovery = RECOVERY_LOSS;
   tcb.recover = tcb.sndNxt;
-  tcb.frto = true;
   tcb.newFirst = false;
   tcb.dupAcks = 0;
   tcb.renoSacked = 0;

@@ -51,6 +51,8 @@ export const ROW_CUT = 32;
 const FIRST_ROWS = 64;
 /** Rows in all; 48 MiB. A row is a whole turn's output, or a hole between SACKed ranges. */
 const MOST_ROWS = 1 << 20;
+/** Rows of one connection, beyond which new data lengthens the last. */
+const MOST_OF_ONE = 4096;
 /** Rows that peers may make out of one connection's by SACKing parts of them. */
 const MOST_SPLIT = 4096;
 
@@ -143,7 +145,19 @@ export function noteSent(tcb: Tcb, start: Seq, end: Seq): void {
       return;
     }
   }
+  if (tcb.rows >= MOST_OF_ONE && last >= 0 && last === tcb.xmitLast) {
+    const words = sent.words;
+    if ((words[last + FLAGS]! & ~ROW_APP_LIMITED) === 0) {
+      // Small segments by the thousand, at the pace of a peer who asks for them: they are all as young as the last.
+      words[last + END] = end;
+      words[last + XMIT_US] = nowUs;
+      return;
+    }
+  }
   if (tcb.sentFirst < 0) {
+    // What arrived last may have been sent so long ago that it seems to lie in the future.
+    tcb.rackXmitUs = nowUs;
+    tcb.rackEnd = start;
     // Nothing was in flight: a new interval of delivery begins.
     tcb.firstSentUs = nowUs;
     tcb.deliveredAtUs = nowUs;
@@ -154,6 +168,7 @@ export function noteSent(tcb: Tcb, start: Seq, end: Seq): void {
     if (last >= 0) sent.words[last + END] = end;
     return;
   }
+  tcb.rows++;
   const words = sent.words;
   words[at + START] = start;
   words[at + END] = end;
@@ -196,6 +211,7 @@ export function splitRow(tcb: Tcb, at: number, seq: Seq): number {
   const sent = tcb.home.sent;
   const second = sent.take();
   if (second < 0) return -1;
+  tcb.rows++;
   const words = sent.words;
   for (let i = XMIT_US; i < NEXT; i++) words[second + i] = words[at + i]!;
   words[second + FLAGS] = words[second + FLAGS]! & ~ROW_CUT;
@@ -250,6 +266,7 @@ function swallowNext(tcb: Tcb, words: Int32Array, at: number): void {
   if (after >= 0) words[after + PREVIOUS] = at;
   else tcb.sentLast = at;
   if ((words[next + FLAGS]! & ROW_CUT) !== 0) tcb.splits--;
+  tcb.rows--;
   tcb.home.sent.giveBack(next);
 }
 
@@ -332,6 +349,7 @@ export function dropFirst(tcb: Tcb): void {
   if (next >= 0) words[next + PREVIOUS] = -1;
   else tcb.sentLast = -1;
   if ((flags & ROW_CUT) !== 0) tcb.splits--;
+  tcb.rows--;
   sent.giveBack(at);
 }
 

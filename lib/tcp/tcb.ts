@@ -236,6 +236,8 @@ export class Tcb {
   xmitLast = -1;
   /** Rows there are only because SACK has cut others (ROW_CUT). */
   splits = 0;
+  /** Rows in all. */
+  rows = 0;
   /** Of it, bytes SACKed; thought lost; thought lost, and sent again. */
   sackedBytes = 0;
   lostBytes = 0;

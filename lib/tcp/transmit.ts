@@ -58,7 +58,8 @@ export function sendAgain(tcb: Tcb, seq: Seq, length: number): boolean {
   countRetransmission(tcb, bytes);
   tcb.prrOut += length;
   spendCredit(tcb, length);
-  if (tcb.rexmtAt === 0) armRetransmit(tcb);
+  // The oldest begins its time anew (RFC 6675 section 6).
+  if (tcb.rexmtAt === 0 || seq === tcb.sndUna) armRetransmit(tcb);
   return true;
 }
 

@@ -136,6 +136,7 @@ export class Bbr implements CongestionControl {
   /** 4.3.4.3: goes on at the rate that was, and not at one and a quarter of it. */
   onIdle(tcb: Tcb): void {
     this.#idleRestart = true;
+    this.#phaseUs = tcb.home.nowUs;
     if (this.#mode === PROBE_BW) tcb.pacingRate = this.#rate(1);
     else if (this.#mode === PROBE_RTT) this.#checkProbeRttDone(tcb);
   }
