@@ -23,6 +23,8 @@ const server = attachment.net.createServer((socket) => {
 });
 server.listen(7, () => console.log(`listening on ${attachment.addresses.join(' and ')} port 7`));
 
+// When the stack goes the listener hears of it as an 'error'; 'down' says why.
+server.on('error', () => server.close());
 attachment.once('down', (reason) => console.error(reason));
 // Connections that are still closing then are brought to their end by the stack.
 process.once('SIGINT', () => void attachment.close());

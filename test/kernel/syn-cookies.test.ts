@@ -18,7 +18,7 @@ for (const timestamps of [true, false]) {
     t.teardown(() => stack.close({ graceful: false }));
     const server = stack.net.createServer({ allowHalfOpen: true }, (socket) => {
       t.match(socket.tcpInfo(), {
-        timestamps, sack: timestamps, rcvWscale: timestamps ? 7 : 0, peerMss: socket.remoteAddress!.includes('.') ? 1460 : 1440,
+        timestamps, sack: timestamps, rcvWscale: timestamps ? 10 : 0, peerMss: socket.remoteAddress!.includes('.') ? 1460 : 1440,
       });
       socket.pipe(socket);
     });
