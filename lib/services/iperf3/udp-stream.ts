@@ -31,8 +31,8 @@ const MIN_LOOK_US = 1000;
 const MAX_RUN = 256;
 /** A stream that is late goes so many times as fast as its rate ... */
 const CATCH_UP = 1.5;
-/** ... but sends no more at once than a receive buffer holds: 208 KiB in Linux, of which bookkeeping takes a half. */
-const MAX_CATCH_UP_BYTES = 64 * 1024;
+/** ... but sends no more at once than half of what a receive buffer holds: 208 KiB in Linux, of which bookkeeping takes a half. */
+const MAX_CATCH_UP_BYTES = 48 * 1024;
 
 /** Datagrams are filled in here; shared, because nothing stays in it. */
 let batch: Uint8Array | null = null;
@@ -238,9 +238,9 @@ export class UdpStream extends Stream {
   #mostNow(): number {
     if (this.#perLook === Infinity) return Infinity;
     const nowUs = this.clock.nowUs();
-    const late = Math.min((nowUs - this.#lookedUs) * this.#perUs, MAX_CATCH_UP_BYTES / this.#blockLength);
+    const late = Math.min(CATCH_UP * (nowUs - this.#lookedUs) * this.#perUs, MAX_CATCH_UP_BYTES / this.#blockLength);
     this.#lookedUs = nowUs;
-    return Math.ceil(CATCH_UP * Math.max(this.#perLook, late));
+    return Math.ceil(Math.max(CATCH_UP * this.#perLook, late));
   }
 
   /** Sends `blocks` datagrams; returns the bytes that went, or a negative errno. */
