@@ -95,6 +95,9 @@ export interface Out {
   csumOk: boolean;
 }
 
+/** What scripts reckon with unless they say otherwise: buffers that ask for a window scale of 7, at home and in applications. */
+const SCRIPT_TCP: TcpOptions = { rcvbuf: { max: 4 << 20 }, sndbuf: { max: 4 << 20 } };
+
 export interface Options {
   tcp?: TcpOptions;
   /** Link: MTU (1500), LINK_… bits (0). */
@@ -207,10 +210,10 @@ export class Harness {
     const memory = options.memory ?? 16 << 20;
     this.stack = createHost('host', {
       link: this.link, addresses: ['10.90.0.2/24', 'fd90:1:2:3:4:5:6:2/64'], clock: this.clock, random: new SeededRandom(7),
-      tcp: { ...options.tcp }, memory,
-    }, typeof options.tcpu === 'object' ? { tcp: options.tcp, ...options.tcpu } : options.tcpu === true ? {
+      tcp: { ...SCRIPT_TCP, ...options.tcp }, memory,
+    }, typeof options.tcpu === 'object' ? { tcp: { ...SCRIPT_TCP, ...options.tcp }, ...options.tcpu } : options.tcpu === true ? {
       // Scripts say what the kernel-style TCP does: its time for ACKs.
-      tcp: { delayedAckMs: 40, ...options.tcp }, window: { memory, rxRing: 16 << 20 },
+      tcp: { ...SCRIPT_TCP, delayedAckMs: 40, ...options.tcp }, window: { memory, rxRing: 16 << 20 },
     } : null);
     this.#nowMs0 = this.stack.tcp.nowMs;
     if (!this.ownIsn) {
