@@ -109,8 +109,8 @@ export class ThreadChannel implements Channel {
     worker.on('error', (error) => {
       failure = `: ${error.message}`;
     });
-    this.#ended = new Promise((resolve) => worker.once('exit', () => {
-      this.#lose(`the thread that runs TCP has ended${failure}`);
+    this.#ended = new Promise((resolve) => worker.once('exit', (code) => {
+      this.#lose(`the thread that runs TCP has ended${failure === '' ? `, with ${code}` : failure}`);
       for (const fd of bells) native.closeFd(fd);
       resolve();
     }));
@@ -134,7 +134,7 @@ export class ThreadChannel implements Channel {
     if (this.#closed) return -ENETDOWN;
     for (let i = 0; i < count; i++) shared[CALL_ARGUMENTS + i] = words[i]!;
     shared[CALL_COUNT] = count;
-    if (Atomics.compareExchange(shared, CALL_STATE, IDLE, ASKED) !== IDLE) return this.#fail('the thread that runs TCP has ended');
+    if (Atomics.compareExchange(shared, CALL_STATE, IDLE, ASKED) !== IDLE) return this.#fail('the thread that runs TCP has ended before a call');
     this.#native.eventfdWrite(this.#workerBell);
     let waitedMs = 0;
     while (Atomics.wait(shared, CALL_STATE, ASKED, SLICE_MS) === 'timed-out') {
@@ -142,7 +142,7 @@ export class ThreadChannel implements Channel {
       waitedMs += SLICE_MS;
       if (waitedMs >= CALL_TIMEOUT_MS) return this.#fail('the thread that runs TCP does not answer');
     }
-    if (Atomics.compareExchange(shared, CALL_STATE, ANSWERED, IDLE) !== ANSWERED) return this.#fail('the thread that runs TCP has ended');
+    if (Atomics.compareExchange(shared, CALL_STATE, ANSWERED, IDLE) !== ANSWERED) return this.#fail('the thread that runs TCP has ended in a call');
     for (let i = 0; i < CALL_WORDS; i++) words[i] = shared[CALL_ARGUMENTS + i]!;
     return words[0]!;
   }
