@@ -137,7 +137,9 @@ export class ThreadChannel implements Channel {
     if (Atomics.compareExchange(shared, CALL_STATE, IDLE, ASKED) !== IDLE) return this.#fail('the thread that runs TCP has ended before a call');
     this.#native.eventfdWrite(this.#workerBell);
     let waitedMs = 0;
-    while (Atomics.wait(shared, CALL_STATE, ASKED, SLICE_MS) === 'timed-out') {
+    while (Atomics.load(shared, CALL_STATE) === ASKED) {
+      // Being woken says nothing: the worker may only now wake whoever waited for its answer before this one.
+      if (Atomics.wait(shared, CALL_STATE, ASKED, SLICE_MS) !== 'timed-out') continue;
       if (this.#task !== '' && !existsSync(this.#task)) break;
       waitedMs += SLICE_MS;
       if (waitedMs >= CALL_TIMEOUT_MS) return this.#fail('the thread that runs TCP does not answer');
