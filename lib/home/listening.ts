@@ -256,18 +256,9 @@ export class Listening {
 
   /** The flow of `segment`, and the listener's settings. */
   #address(tcb: Tcb, listener: TcpListener, segment: Segment): void {
-    const packet = segment.packet;
     const flow = tcb.flow;
     flow.protocol = IPPROTO_TCP;
-    flow.version = packet.version;
-    flow.l0 = packet.dst0;
-    flow.l1 = packet.dst1;
-    flow.l2 = packet.dst2;
-    flow.l3 = packet.dst3;
-    flow.r0 = packet.src0;
-    flow.r1 = packet.src1;
-    flow.r2 = packet.src2;
-    flow.r3 = packet.src3;
+    flow.turn(segment.packet);
     tcb.localPort = segment.dstPort;
     tcb.remotePort = segment.srcPort;
     listener.prepare(tcb);

@@ -1,5 +1,7 @@
 /** The IP side of a conversation: what stays the same from packet to packet. */
 
+import type { IpPacket } from './packet.ts';
+
 /**
  * Filled by its owner (addresses, protocol, and the choices tos, ttl, dontFragment), then completed by
  * `IpLayer.route()`. Addresses are words as in `IpPacket`: local is ours, remote the peer's.
@@ -34,4 +36,17 @@ export class IpFlow {
   loopback = false;
   /** What TCPK calls this conversation where IP is on the other side of a channel; -1: it has no name. */
   handle = -1;
+
+  /** Version and addresses of whoever answers `packet`: its destination is ours, its source the peer. */
+  turn(packet: IpPacket): void {
+    this.version = packet.version;
+    this.l0 = packet.dst0;
+    this.l1 = packet.dst1;
+    this.l2 = packet.dst2;
+    this.l3 = packet.dst3;
+    this.r0 = packet.src0;
+    this.r1 = packet.src1;
+    this.r2 = packet.src2;
+    this.r3 = packet.src3;
+  }
 }

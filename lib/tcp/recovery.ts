@@ -46,7 +46,8 @@ export function onAck(tcb: Tcb, segment: Segment, acked: number, duplicate: bool
     tcb.dupAcksIn++;
     tcb.home.counters.DupAcksIn++;
   }
-  if (tcb.probe !== PROBE_NONE && probeAnswered(tcb, segment, acked)) reduceOnce(tcb);
+  // A probe that has repaired a loss nothing else has told of is a sign of congestion all the same (RFC 8985 7.4.2).
+  if (tcb.probe !== PROBE_NONE && probeAnswered(tcb, segment, acked)) enterCwr(tcb);
   if (tcb.sack) noteRoundTrip(tcb);
   const undone = tryUndo(tcb, segment, acked);
   if (!undone && tcb.recovery === RECOVERY_LOSS && tcb.frto) judgeTimeout(tcb, acked, duplicate);
@@ -173,12 +174,6 @@ export function enterCwr(tcb: Tcb): void {
   tcb.recovery = RECOVERY_CWR;
   tcb.recover = tcb.sndNxt;
   tcb.home.pend(tcb);
-}
-
-/** A probe has repaired a loss that nothing else has told of (RFC 8985 7.4.2): congestion all the same. */
-function reduceOnce(tcb: Tcb): void {
-  if (tcb.recovery !== RECOVERY_OPEN) return;
-  enterCwr(tcb);
 }
 
 /** What was in flight when the repair began has arrived. */

@@ -44,17 +44,8 @@ export class StatelessSender {
     segment: Segment, seq: number, ack: number, flags: number, window: number, tos: number, ttl: number, timestamps: boolean,
     tsVal: number, tsEcr: number,
   ): boolean {
-    const packet = segment.packet;
     const flow = this.#flow;
-    flow.version = packet.version;
-    flow.l0 = packet.dst0;
-    flow.l1 = packet.dst1;
-    flow.l2 = packet.dst2;
-    flow.l3 = packet.dst3;
-    flow.r0 = packet.src0;
-    flow.r1 = packet.src1;
-    flow.r2 = packet.src2;
-    flow.r3 = packet.src3;
+    flow.turn(segment.packet);
     flow.tos = tos;
     flow.ttl = ttl;
     flow.generation = -1;

@@ -1,7 +1,7 @@
 /**
  * The transmission control block (RFC 9293 3.3.1): all that TCP knows of one connection. Only numbers
  * in one order, so that every TCB has the same shape; what only busy or troubled connections need (the
- * SACK scoreboard, the out-of-order list) is made when it is needed.
+ * out-of-order list) is made when it is needed, and what is in flight is in the home's slab (sent-segments.ts).
  *
  *   send buffer       sndUna              sndNxt            sndEnd
  *        |               |                   |                 |
